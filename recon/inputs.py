@@ -1,0 +1,141 @@
+"""What Relief reconstructs from, whatever the file it came from.
+
+This module holds the input kinds that exist so far: `CrossSections`, planes with labelled contours or pixels, and
+elevation contours as its open-lined form. Readers in `recon.formats` make them; methods in `recon.methods` take them.
+
+Coordinates are the user's own (float64) everywhere in this module: millimetres of the patient for medical files,
+whatever the file says elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float64, Int, UInt16
+
+BACKGROUND = 0
+
+
+@dataclass(frozen=True)
+class Label:
+    """A named region of space. `id` is positive (0 is the background); `color` is sRGB in [0, 1]."""
+
+    id: int
+    name: str
+    color: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A closed polygon in its plane, `vertices` (n, 2), the first vertex not repeated.
+
+    A hole takes its label away from the region that it lies in; its orientation means nothing.
+    """
+
+    vertices: Float64[np.ndarray, "n 2"]
+    label: int
+    hole: bool = False
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A plane with the contours cut by it; a plane without contours says that nothing is there.
+
+    `origin` (3,) lies in the plane; `axes` (2, 3) are its orthonormal in-plane directions u and v: a ring's vertex
+    (a, b) stands at origin + a u + b v. `lines` are open polylines (elevation contours), (n, 2) each.
+    """
+
+    origin: Float64[np.ndarray, "3"]
+    axes: Float64[np.ndarray, "2 3"]
+    rings: tuple[Ring, ...] = ()
+    lines: tuple[Float64[np.ndarray, "n 2"], ...] = ()
+
+    @property
+    def normal(self) -> Float64[np.ndarray, "3"]:
+        """u x v, of unit length."""
+        return np.cross(self.axes[0], self.axes[1])
+
+    def to_world(self, points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 3"]:
+        """In-plane coordinates to the user's."""
+        return self.origin + points @ self.axes
+
+    def to_plane(self, points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 2"]:
+        """The user's coordinates, projected to in-plane ones."""
+        return (points - self.origin) @ self.axes.T
+
+
+@dataclass(frozen=True)
+class LabelVolume:
+    """A dense label map: `labels[i, j, k]` is the label id of the voxel centred at `affine @ (i, j, k, 1)`.
+
+    Slices run along array axis `axis`; `kept` are the indices of the slices that a method may see, ascending. The rest
+    are left out to be compared with (`--keep-every`).
+    """
+
+    labels: UInt16[np.ndarray, "nx ny nz"]
+    affine: Float64[np.ndarray, "4 4"]
+    axis: int
+    kept: Int[np.ndarray, "k"]
+
+    @property
+    def spacing(self) -> Float64[np.ndarray, "3"]:
+        """Distance between neighbouring voxel centres along each array axis."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def left_out(self) -> Int[np.ndarray, "m"]:
+        """Indices of the slices that a method must not see and that lie between kept ones."""
+        every = np.arange(self.kept[0], self.kept[-1] + 1)
+        return np.setdiff1d(every, self.kept)
+
+
+@dataclass(frozen=True)
+class CrossSections:
+    """Planes with labelled contours, or the slices of a label volume.
+
+    Exactly one of `contours` and `volume` is the source: contours were drawn (CSL, RTSTRUCT, GeoJSON), a volume was
+    painted (NIfTI, NRRD, SEG, image stacks). `planes` gives contours in both cases.
+
+    With `partition` the labels share space out among themselves: at a point of a plane the innermost ring that
+    contains it decides (a hole gives back the background). Without it each label is a region of its own, by the
+    even-odd rule over its own rings, and regions may overlap (a body and the organs in it).
+
+    `notes` are sentences about oddities found in the file and how they were resolved.
+    """
+
+    labels: tuple[Label, ...]
+    contours: tuple[Plane, ...] = ()
+    volume: LabelVolume | None = None
+    partition: bool = True
+    unit: str = "unknown"
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def planes(self) -> tuple[Plane, ...]:
+        """The contours as they were drawn, or traced around the pixels of a volume's kept slices."""
+        if self.volume is None:
+            return self.contours
+        from recon.tracing import trace
+
+        return trace(self.volume)
+
+    @property
+    def is_terrain(self) -> bool:
+        """Whether this is elevation contours: horizontal planes with open lines, to become a height field."""
+        return any(plane.lines for plane in self.contours)
+
+    def with_labels(self, ids: Sequence[int]) -> CrossSections:
+        """The same sections with only these labels named (contours are kept: they still bound their neighbours)."""
+        return replace(self, labels=tuple(label for label in self.labels if label.id in ids))
+
+
+def distinct_color(index: int) -> tuple[float, float, float]:
+    """The index-th of a sequence of well separated sRGB colours: hues by the golden angle, two lightnesses."""
+    import colorsys
+
+    hue = (0.07 + 0.61803398875 * index) % 1.0
+    return colorsys.hls_to_rgb(hue, (0.58, 0.45)[index // 8 % 2], 0.55)

@@ -1,0 +1,85 @@
+"""The methods that exist. A new one is a module in this folder and one line in `METHODS`.
+
+A method is a function `(input, config, train) -> Scene`. Its config is a frozen `msgspec.Struct`; both load only when
+the method is named, so that listing methods stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from recon.errors import UserError
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the registry. `module` holds the function `function` and the class `config`."""
+
+    name: str
+    inputs: str
+    good_for: str
+    source: str
+    module: str
+    function: str
+    config: str
+
+    def load(self) -> tuple[Callable[..., Any], type]:
+        """The method's function and its config class."""
+        module = importlib.import_module(self.module)
+        return getattr(module, self.function), getattr(module, self.config)
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name="least-bending",
+        inputs="cross-sections (contours on any planes)",
+        good_for="the default for contours: seconds on a CPU, passes through the outlines",
+        source="variational implicit surface, Relief's own; compare Turk & O'Brien 1999",
+        module="recon.methods.least_bending",
+        function="least_bending",
+        config="LeastBendingConfig",
+    ),
+    Method(
+        name="morphing",
+        inputs="cross-sections (slices of a label volume)",
+        good_for="the default for label volumes: many labels at once, no gap and no overlap",
+        source="shape-based interpolation (Raya & Udupa 1990) along registered slices (Penney et al. 2004)",
+        module="recon.methods.morphing",
+        function="morphing",
+        config="MorphingConfig",
+    ),
+    Method(
+        name="height-field",
+        inputs="cross-sections (elevation contours)",
+        good_for="the default for terrain: an open surface over the contours' extent",
+        source="thin-plate elevation with band constraints, Relief's own; compare Hutchinson 1989",
+        module="recon.methods.height_field",
+        function="height_field",
+        config="HeightFieldConfig",
+    ),
+    Method(
+        name="orex",
+        inputs="cross-sections (contours or label volumes)",
+        good_for="the published neural field; hours on a CPU, minutes on CUDA",
+        source="Sawdayee, Vaxman, Bermano: OReX, CVPR 2023",
+        module="recon.methods.orex",
+        function="orex",
+        config="OrexConfig",
+    ),
+)
+
+
+def method_named(name: str) -> Method:
+    """The registry's row of that name.
+
+    Raises:
+        UserError: there is none; the sentence lists those that exist.
+    """
+    for method in METHODS:
+        if method.name == name:
+            return method
+    known = ", ".join(method.name for method in METHODS)
+    raise UserError(f"--method {name}: there is no such method; choose one of: auto, {known}")

@@ -1,0 +1,82 @@
+"""What a method yields, and the frame that takes it back to the user's coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Float64, UInt16
+
+from recon.inputs import Label
+
+if TYPE_CHECKING:
+    import trimesh
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The similarity from reconstruction to user coordinates: user = scale * rotation @ x + translation.
+
+    `unit` is the user's unit of length ("mm", "m" or "unknown"), `up` the user's upward direction.
+    """
+
+    scale: float = 1.0
+    rotation: Float64[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3))
+    translation: Float64[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    unit: str = "unknown"
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+    @classmethod
+    def fitting(cls, points: Float[np.ndarray, "n 3"], unit: str, up: tuple[float, float, float]) -> Frame:
+        """The frame in which the points' bounding box is centred and its longest side is [-1, 1]."""
+        low, high = points.min(0), points.max(0)
+        scale = float((high - low).max()) / 2
+        return cls(scale or 1.0, np.eye(3), (low + high) / 2, unit, up)
+
+    def to_user(self, points: Float[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
+        """Reconstruction coordinates to the user's, in float64."""
+        return self.scale * (np.asarray(points, np.float64) @ self.rotation.T) + self.translation
+
+    def from_user(self, points: Float[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
+        """The user's coordinates to reconstruction coordinates."""
+        return ((np.asarray(points, np.float64) - self.translation) @ self.rotation) / self.scale
+
+
+@dataclass(frozen=True)
+class LabelGrid:
+    """The reconstructed label at the nodes of a lattice: node (i, j, k) stands at `affine @ (i, j, k, 1)` in the
+    user's coordinates. Kept by methods whose input is a label volume, on that volume's own voxels."""
+
+    labels: UInt16[np.ndarray, "nx ny nz"]
+    affine: Float64[np.ndarray, "4 4"]
+
+
+@dataclass
+class Scene:
+    """Named meshes in reconstruction coordinates with the frame back to the user's.
+
+    `mesh` is the whole; `objects` maps a label's name to its own surface; `labels` gives ids and colours in the same
+    order as `objects`. Both hold `trimesh.Trimesh`, faces counter-clockwise seen from outside.
+    """
+
+    mesh: trimesh.Trimesh | None = None
+    objects: dict[str, trimesh.Trimesh] = field(default_factory=dict)
+    labels: tuple[Label, ...] = ()
+    label_grid: LabelGrid | None = None
+    frame: Frame = field(default_factory=Frame)
+    notes: tuple[str, ...] = ()
+
+    def in_user_frame(self) -> Scene:
+        """A copy whose meshes stand in the user's coordinates, float64, frame identity but for unit and up."""
+        def moved(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+            copy = mesh.copy()
+            copy.vertices = self.frame.to_user(np.asarray(mesh.vertices))
+            return copy
+
+        return replace(
+            self,
+            mesh=None if self.mesh is None else moved(self.mesh),
+            objects={name: moved(mesh) for name, mesh in self.objects.items()},
+            frame=Frame(unit=self.frame.unit, up=self.frame.up),
+        )
