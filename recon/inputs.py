@@ -46,12 +46,15 @@ class Plane:
 
     `origin` (3,) lies in the plane; `axes` (2, 3) are its orthonormal in-plane directions u and v: a ring's vertex
     (a, b) stands at origin + a u + b v. `lines` are open polylines (elevation contours), (n, 2) each.
+    `silent_about` are labels that this plane says nothing about, not even that they are absent: they were drawn on
+    other planes only.
     """
 
     origin: Float64[np.ndarray, "3"]
     axes: Float64[np.ndarray, "2 3"]
     rings: tuple[Ring, ...] = ()
     lines: tuple[Float64[np.ndarray, "n 2"], ...] = ()
+    silent_about: frozenset[int] = frozenset()
 
     @property
     def normal(self) -> Float64[np.ndarray, "3"]:
@@ -100,8 +103,9 @@ class CrossSections:
     painted (NIfTI, NRRD, SEG, image stacks). `planes` gives contours in both cases.
 
     With `partition` the labels share space out among themselves: at a point of a plane the innermost ring that
-    contains it decides (a hole gives back the background). Without it each label is a region of its own, by the
-    even-odd rule over its own rings, and regions may overlap (a body and the organs in it).
+    contains it decides (a hole gives back the background; where a ring fills a hole to its edge, the ring decides).
+    Without it each label is a region of its own, by the even-odd rule over its own rings, and regions may overlap (a
+    body and the organs in it).
 
     `notes` are sentences about oddities found in the file and how they were resolved.
     """
