@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The Relief authors
+#
+# Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+# documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+# rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+# persons to whom the Software is furnished to do so, subject to the following conditions:
+#
+# The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+# Software.
+#
+# THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+# WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+# COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+# OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""Brings a scene exported by Relief into Blender 4.2 or newer.
+
+In Blender: open this file in the Scripting workspace and run it. From a shell:
+
+    blender --background --python import_relief.py -- --save scene.blend
+
+Reads `scene.glb`, `contours.json` and `cameras.json` (the last two where they are there) beside this file and makes
+the collection "Relief": the objects in metres, Z-up, without rotation or scale left on them; the input's contours as
+curves; the cameras; one more camera that sees it all, and a light.
+"""
+
+import argparse
+import json
+import struct
+import sys
+from pathlib import Path
+
+import bpy  # pyright: ignore[reportMissingImports]
+from mathutils import Matrix, Vector  # pyright: ignore[reportMissingImports]
+
+METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
+LENGTH_UNITS = {"mm": "MILLIMETERS", "cm": "CENTIMETERS", "m": "METERS"}
+OPENCV_TO_BLENDER = Matrix.Diagonal((1, -1, -1, 1))
+
+
+def main():
+    """Imports the folder that this file lies in; with --save, into an empty scene that is saved."""
+    parser = argparse.ArgumentParser(prog="import_relief.py", description="Brings a Relief export into Blender.")
+    parser.add_argument("--save", metavar="FILE", help="start from an empty scene and save it as this .blend file")
+    options = parser.parse_args(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else [])
+    if options.save:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+    import_folder(this_folder())
+    if options.save:
+        bpy.ops.wm.save_as_mainfile(filepath=str(Path(options.save).resolve()), compress=True)
+
+
+def this_folder():
+    """The folder of this file, also when it runs from Blender's text editor."""
+    for text in bpy.data.texts:
+        if text.filepath and Path(bpy.path.abspath(text.filepath)).name == "import_relief.py":
+            return Path(bpy.path.abspath(text.filepath)).parent
+    return Path(__file__).resolve().parent
+
+
+def import_folder(folder):
+    """Imports what lies in the folder; gives the new collection."""
+    collection = new_collection("Relief", bpy.context.scene.collection)
+    facts, to_blender = frame_of(folder / "scene.glb")
+    set_units(facts["unit"])
+    objects = import_objects(folder / "scene.glb", new_collection("Objects", collection))
+    low, high = bounds(objects)
+    size = (high - low).length
+    if (folder / "contours.json").is_file():
+        contours = json.loads((folder / "contours.json").read_text(encoding="utf-8"))
+        add_contours(contours, to_blender, 0.0015 * size, new_collection("Contours", collection))
+    if (folder / "cameras.json").is_file():
+        cameras = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]
+        add_cameras(cameras, to_blender, 0.05 * size, new_collection("Cameras", collection))
+    add_view(low, high, collection)
+    return collection
+
+
+def frame_of(path):
+    """The export's unit and upward direction, and the matrix from the user's coordinates to Blender's: metres, Z-up."""
+    with path.open("rb") as file:
+        length = struct.unpack("<4sIIII", file.read(20))[3]
+        document = json.loads(file.read(length))
+    facts = document["nodes"][0]["extras"]["relief"]
+    turn = Vector(facts["up"]).rotation_difference(Vector((0, 0, 1))).to_matrix().to_4x4()
+    return facts, turn @ Matrix.Scale(METRES.get(facts["unit"], 1.0), 4)
+
+
+def set_units(unit):
+    """Shows lengths in the export's unit; one Blender unit stays one metre."""
+    settings = bpy.context.scene.unit_settings
+    settings.system = "METRIC" if unit in LENGTH_UNITS else "NONE"
+    settings.scale_length = 1.0
+    if unit in LENGTH_UNITS:
+        settings.length_unit = LENGTH_UNITS[unit]
+
+
+def import_objects(path, collection):
+    """The GLB's meshes as objects of the collection, nothing but a location left of their transforms."""
+    before = set(bpy.data.objects)
+    bpy.ops.import_scene.gltf(filepath=str(path))
+    bpy.context.view_layer.update()
+    new = [item for item in bpy.data.objects if item not in before]
+    meshes = [item for item in new if item.type == "MESH"]
+    placed = [(item, item.matrix_world.copy()) for item in meshes]
+    for item, matrix in placed:
+        item.parent = None
+        item.data.transform(matrix.to_3x3().to_4x4())
+        item.matrix_world = Matrix.Translation(matrix.translation)
+        item.data.name = item.name
+        for material in item.data.materials:
+            finish_material(material, item.data)
+        move_to(item, collection)
+    for item in set(new) - set(meshes):
+        bpy.data.objects.remove(item)
+    bpy.context.view_layer.update()
+    return meshes
+
+
+def finish_material(material, mesh):
+    """Joins vertex colours to the material, and gives it the same colour in the solid view."""
+    surface = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+    if surface is None:
+        return
+    color = surface.inputs["Base Color"]
+    if mesh.color_attributes and not color.is_linked:
+        node = material.node_tree.nodes.new("ShaderNodeVertexColor")
+        node.layer_name = mesh.color_attributes[0].name
+        node.location = surface.location - Vector((240, 0))
+        material.node_tree.links.new(node.outputs["Color"], color)
+    material.diffuse_color = color.default_value[:]
+    material.roughness = surface.inputs["Roughness"].default_value
+
+
+def add_contours(contours, to_blender, thickness, collection):
+    """A curve object for each label of the input; they show the input and are left out of renders."""
+    collection.hide_render = True
+    offset, local = Vector(contours["offset"]), to_blender.to_3x3()
+    groups = {}
+    for contour in contours["contours"]:
+        groups.setdefault((contour["label"], tuple(contour["color"])), []).append(contour)
+    for (label, color), members in groups.items():
+        curve = bpy.data.curves.new(f"{label} contours", "CURVE")
+        curve.dimensions = "3D"
+        curve.bevel_depth = thickness
+        curve.bevel_resolution = 1
+        for contour in members:
+            spline = curve.splines.new("POLY")
+            spline.points.add(len(contour["points"]) - 1)
+            flat = [number for point in contour["points"] for number in (*(local @ Vector(point)), 1.0)]
+            spline.points.foreach_set("co", flat)
+            spline.use_cyclic_u = contour["closed"]
+        curve.materials.append(plain_material(f"{label} contours", color))
+        item = bpy.data.objects.new(curve.name, curve)
+        item.location = to_blender @ offset
+        collection.objects.link(item)
+
+
+def plain_material(name, srgb):
+    """A rough material of one sRGB colour, a little darker than the surface that the lines lie on."""
+    linear = [(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) * 0.5 for c in srgb]
+    material = bpy.data.materials.new(name)
+    material.use_nodes = True
+    material.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (*linear, 1.0)
+    material.diffuse_color = (*linear, 1.0)
+    return material
+
+
+def add_cameras(cameras, to_blender, size, collection):
+    """A camera object for each camera of the input (OpenCV axes, intrinsics in pixels)."""
+    scale = to_blender.to_scale()[0]
+    for entry in cameras:
+        (fx, _, cx), (_, _, cy) = entry["intrinsics"][0], entry["intrinsics"][1]
+        width, height = entry["width"], entry["height"]
+        camera = bpy.data.cameras.new(entry["name"])
+        camera.sensor_fit = "HORIZONTAL"
+        camera.lens = fx / width * camera.sensor_width
+        camera.shift_x = (width / 2 - cx) / width
+        camera.shift_y = (cy - height / 2) / width
+        camera.display_size = size
+        item = bpy.data.objects.new(entry["name"], camera)
+        pose = to_blender @ Matrix(entry["world_to_camera"]).inverted() @ OPENCV_TO_BLENDER
+        item.matrix_world = pose @ Matrix.Scale(1 / scale, 4)
+        collection.objects.link(item)
+
+
+def add_view(low, high, collection):
+    """A camera that sees all from the front right, above; a sun over its shoulder; a grey sky."""
+    scene, size = bpy.context.scene, (high - low).length
+    camera = bpy.data.cameras.new("View")
+    camera.clip_start, camera.clip_end = size / 1000, size * 100
+    view = bpy.data.objects.new("View", camera)
+    direction = Vector((0.5, -0.87, 0.4)).normalized()
+    view.rotation_euler = direction.to_track_quat("Z", "Y").to_euler()
+    collection.objects.link(view)
+    corners = [(x, y, z) for x in (low.x, high.x) for y in (low.y, high.y) for z in (low.z, high.z)]
+    bpy.context.view_layer.update()
+    flat = [number for corner in corners for number in corner]
+    view.location, _ = view.camera_fit_coords(bpy.context.evaluated_depsgraph_get(), flat)
+    scene.camera = scene.camera or view
+    sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+    sun.data.energy, sun.data.angle = 3.0, 0.3
+    sun.rotation_euler = Vector((-0.2, -0.8, 0.9)).to_track_quat("Z", "Y").to_euler()
+    sun.location = high
+    collection.objects.link(sun)
+    if scene.world is None:
+        scene.world = bpy.data.worlds.new("World")
+        scene.world.color = (0.25, 0.25, 0.26)
+        scene.world.use_nodes = True
+        scene.world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.6, 0.62, 0.65, 1.0)
+    show_whole(size)
+
+
+def show_whole(size):
+    """Lets the 3D views show a scene of this size: Blender's own near limit is a centimetre."""
+    for screen in bpy.data.screens:
+        for area in screen.areas:
+            for space in area.spaces:
+                if space.type == "VIEW_3D":
+                    space.clip_start, space.clip_end = min(0.01, size / 1000), max(1000.0, size * 100)
+
+
+def bounds(objects):
+    """The corners of the box around the objects."""
+    points = [item.matrix_world @ Vector(corner) for item in objects for corner in item.bound_box]
+    axes = list(zip(*points, strict=True))
+    return Vector([min(axis) for axis in axes]), Vector([max(axis) for axis in axes])
+
+
+def new_collection(name, parent):
+    """A new collection under another."""
+    collection = bpy.data.collections.new(name)
+    parent.children.link(collection)
+    return collection
+
+
+def move_to(item, collection):
+    """Takes an object out of its collections and into this one."""
+    for other in item.users_collection:
+        other.objects.unlink(item)
+    collection.objects.link(item)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""`relief export`: a run's scene as a file or folder for other programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from app.conversion import what_is_lost
+from recon.errors import UserError
+from recon.files import replacing
+from recon.formats import glb
+from recon.formats.meshes import mesh_format_of, parts, write_scene
+from recon.formats.scene_folder import read_scene_folder
+from recon.inputs import CrossSections
+from recon.scene import Scene
+
+SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usd": ".usdc"}
+SPLATS = ("splats-ply", "splats-compressed", "splats-glb", "splat", "spz", "sog", "html")
+TARGETS = ("blender", *SUFFIXES, *SPLATS, "transforms")
+BLENDER_VARIABLE = "RELIEF_BLENDER"
+BLENDER_SECONDS = 900
+SCRIPT = Path(__file__).parent / "blender" / "import_relief.py"
+
+
+class Export(NamedTuple):
+    """What was written, and a sentence for each thing that the target cannot hold."""
+
+    path: Path
+    notes: list[str]
+
+
+def export(
+    run_dir: Path,
+    to: str,
+    out: Path | None = None,
+    sections: CrossSections | None = None,
+    blender: Path | None = None,
+    fresh: bool = False,
+) -> Export:
+    """Writes the scene of a run for the target `to`, at `out` or in the run's folder `export`.
+
+    `sections` is the run's input, for the contours of a Blender export. `blender` is a Blender executable or a Python
+    that has bpy, by default what RELIEF_BLENDER names: with it the folder holds scene.blend too. What stands at `out`
+    is replaced only when all is written; a folder there must be an earlier export, or `fresh`.
+
+    Raises:
+        UserError: the target is unknown or needs another kind of run, the run has no mesh, `out` is in use for
+            something else, or Blender is not found or fails.
+    """
+    _check_target(run_dir, to)
+    scene = read_scene_folder(run_dir / "scene")
+    if to == "blender":
+        folder = out or run_dir / "export" / "blender"
+        _check_folder(folder, fresh)
+        named = blender or (Path(os.environ[BLENDER_VARIABLE]) if os.environ.get(BLENDER_VARIABLE) else None)
+        return Export(_write_blender_folder(run_dir, scene, sections, folder, named), [])
+    path = out or run_dir / "export" / f"{run_dir.resolve().name}{SUFFIXES[to]}"
+    if path.suffix == "" or path.is_dir():
+        return Export(_write_objects(scene, path, SUFFIXES[to], fresh), [])
+    if mesh_format_of(path) is not mesh_format_of(Path("_" + SUFFIXES[to])):
+        raise UserError(f"--out {path}: --to {to} writes files that end in {SUFFIXES[to]}")
+    write_scene(scene, path)
+    return Export(path, what_is_lost(scene, path))
+
+
+def _check_target(run_dir: Path, to: str) -> None:
+    if to in SPLATS:
+        raise UserError(f"--to {to}: {run_dir} holds no splats; they come from photos, with a method that trains them")
+    if to == "transforms":
+        raise UserError(f"--to transforms: {run_dir} holds no cameras; they come from photos")
+    if to not in TARGETS:
+        raise UserError(f"--to {to}: there is no such target; choose one of {', '.join(TARGETS)}")
+
+
+def _check_folder(folder: Path, fresh: bool) -> None:
+    """Refuses to replace what is not an export of ours."""
+    if folder.is_file():
+        raise UserError(f"--out {folder}: is a file; give a folder")
+    foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / "README.txt").is_file()
+    if foreign and not fresh:
+        raise UserError(f"--out {folder}: holds files that Relief did not export; give another folder, or --fresh")
+
+
+def _write_objects(scene: Scene, folder: Path, suffix: str, fresh: bool) -> Path:
+    """A file for each object in a folder."""
+    from recon.files import file_names
+
+    _check_folder(folder, fresh)
+    written = parts(scene)
+    names = file_names(part.name for part in written)
+    labels = {label.name: label for label in scene.labels}
+    with replacing(folder) as partial:
+        for part in written:
+            label = (labels[part.name],) if part.name in labels else ()
+            one = Scene(objects={part.name: part.mesh}, labels=label, frame=scene.frame)
+            write_scene(one, partial / f"{names[part.name]}{suffix}")
+        (partial / "README.txt").write_text(f"The objects of a Relief scene, a file each; unit: {scene.frame.unit}.\n")
+    return folder
+
+
+def _write_blender_folder(
+    run_dir: Path, scene: Scene, sections: CrossSections | None, folder: Path, blender: Path | None
+) -> Path:
+    """scene.glb, contours.json, cameras.json, import_relief.py, README.txt; scene.blend where there is a Blender."""
+    launch = None if blender is None else _launch_command(blender)
+    with replacing(folder) as partial:
+        partial.mkdir()
+        glb.write(scene, partial / "scene.glb")
+        if sections is not None:
+            contours = json.dumps(_contours(sections))
+            (partial / "contours.json").write_text(contours, encoding="utf-8")
+        if (run_dir / "scene" / "cameras.json").is_file():
+            shutil.copyfile(run_dir / "scene" / "cameras.json", partial / "cameras.json")
+        shutil.copyfile(SCRIPT, partial / SCRIPT.name)
+        (partial / "README.txt").write_text(_readme(run_dir, scene), encoding="utf-8")
+        if launch is not None:
+            _run_blender(launch, partial)
+    return folder
+
+
+def _contours(sections: CrossSections) -> dict[str, Any]:
+    """The input's contours in the user's coordinates, relative to `offset` so that float32 can hold them."""
+    labels = {label.id: label for label in sections.labels}
+    entries: list[dict[str, Any]] = []
+    for plane in sections.planes:
+        for ring in plane.rings:
+            if ring.label in labels:
+                label = labels[ring.label]
+                points = plane.to_world(ring.vertices)
+                entries.append({"label": label.name, "color": label.color, "closed": True, "points": points})
+        for line in plane.lines:
+            points = plane.to_world(line)
+            entries.append({"label": "elevation", "color": (0.45, 0.32, 0.2), "closed": False, "points": points})
+    every = np.concatenate([np.zeros((0, 3)), *(entry["points"] for entry in entries)])
+    offset = np.round((every.min(0) + every.max(0)) / 2) if len(every) else np.zeros(3)
+    for entry in entries:
+        entry["points"] = np.round(entry["points"] - offset, 6).tolist()
+    return {"unit": sections.unit, "offset": offset.tolist(), "contours": entries}
+
+
+def _launch_command(blender: Path) -> list[str]:
+    """The start of the command that runs a script in Blender, be it the program or a Python that has bpy.
+
+    Raises:
+        UserError: the path is neither.
+    """
+    named = f"--blender {blender}"
+    try:
+        answer = subprocess.run([blender, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    except OSError as problem:
+        raise UserError(
+            f"{named}: cannot be started ({problem.strerror}); give a Blender or a Python with bpy"
+        ) from problem
+    except subprocess.TimeoutExpired as problem:
+        raise UserError(f"{named}: does not answer to --version; give a Blender or a Python with bpy") from problem
+    if answer.startswith("Blender"):
+        return [str(blender), "--background", "--factory-startup", "--python-exit-code", "1", "--python"]
+    if answer.startswith("Python"):
+        return [str(blender), "-s"]
+    raise UserError(f"{named}: is neither a Blender nor a Python with bpy")
+
+
+def _run_blender(launch: list[str], folder: Path) -> None:
+    """Lets Blender import the folder and save scene.blend in it. Relief's own Python paths are none of Blender's."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [*launch, SCRIPT.name, "--", "--save", "scene.blend"]
+    done = subprocess.run(
+        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=BLENDER_SECONDS, check=False
+    )
+    if done.returncode != 0 or not (folder / "scene.blend").is_file():
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["no message"]
+        raise UserError(f"--blender {launch[0]}: could not import the scene ({last[0]}); nothing was written")
+
+
+def _readme(run_dir: Path, scene: Scene) -> str:
+    unit = scene.frame.unit
+    up = " ".join(f"{axis:g}" for axis in scene.frame.up)
+    scale = "one unit is taken as one metre" if unit == "unknown" else f"{unit}, scaled to metres by the root node"
+    return f"""Exported by Relief from {run_dir.resolve().name}.
+
+scene.glb         the meshes: glTF 2.0, Y-up, metres, linear colours
+contours.json     the input's contours in the user's coordinates (where the input was there)
+cameras.json      the input's cameras, OpenCV axes, in the user's coordinates (where the run has cameras)
+import_relief.py  brings all of it into Blender 4.2 or newer
+scene.blend       the same, already imported (where a Blender was given)
+
+In Blender: Scripting workspace, open import_relief.py, run it. From a shell:
+
+    blender --background --python import_relief.py -- --save scene.blend
+
+The user's unit: {scale}. The user's upward direction: {up}.
+In Blender: Z is up, lengths are metres. scene.glb says in its root node's extras what was done to the user's
+coordinates; its vertices are these coordinates themselves.
+"""

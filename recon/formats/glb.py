@@ -1,0 +1,293 @@
+"""GLB (binary glTF 2.0): named objects with materials, as engines, browsers and Blender open them.
+
+glTF is Y-up and in metres. The user's coordinates stay in the vertices as they are; one root node turns the upward
+direction to +Y and scales to metres, and its `extras` say from what, so that reading the file gives the user's
+coordinates again. Far from the origin, where float32 would lose digits, the objects' nodes carry the offset.
+Colours are linear in glTF, and metalness is 1 where a material does not say otherwise: both are written out.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+
+from recon.errors import UserError
+from recon.files import replacing
+from recon.formats.meshes import METRES, Part, checked, offset_for_float32, parts, shortest_turn
+from recon.inputs import Label
+from recon.scene import Frame, Scene
+from render.meshes import own_colors, to_bytes, to_linear, to_srgb, vertex_normals
+
+if TYPE_CHECKING:
+    import trimesh
+
+ROUGHNESS = 0.8
+JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
+TYPES = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+CODES = {np.dtype(kind): code for code, kind in TYPES.items()}
+COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+TRIANGLES = 4
+
+
+def write(scene: Scene, path: Path) -> None:
+    """Writes the scene's objects, or its whole mesh.
+
+    Raises:
+        UserError: the scene holds no mesh.
+    """
+    written = parts(scene)
+    offset = offset_for_float32(written)
+    document = _Document(scene.frame)
+    for part in written:
+        document.add(part, offset)
+    with replacing(path) as partial:
+        partial.write_bytes(document.encoded())
+
+
+def read(path: Path) -> Scene:
+    """The triangles of a GLB file: one mesh gives `mesh`, several `objects`, with vertex or material colours.
+
+    A file of Relief's comes back in the user's coordinates. Any other stands in metres, Z-up: glTF's Y-up turned.
+    Textures are passed over.
+
+    Raises:
+        UserError: the file is no GLB, is shorter than it says, needs an extension, or holds no triangle.
+    """
+    try:
+        reader = _Reader(path)
+        frame, to_user = reader.frame()
+        meshes, labels = {}, []
+        for name, matrix, mesh, color in reader.nodes():
+            mesh.apply_transform(to_user @ matrix)
+            unique = name if name not in meshes else f"{name} ({len(meshes) + 1})"
+            meshes[unique] = checked(mesh, path)
+            labels.append(Label(len(meshes), unique, color))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
+        raise UserError(f"{path}: its JSON is no valid glTF 2.0 ({type(problem).__name__}: {problem})") from problem
+    if not meshes:
+        raise UserError(f"{path}: holds no triangle; a mesh needs at least one")
+    only = next(iter(meshes.values()))
+    if len(meshes) == 1 and own_colors(only)[0]:
+        return Scene(mesh=only, frame=frame)
+    return Scene(objects=meshes, labels=tuple(labels), frame=frame)
+
+
+class _Document:
+    """A glTF document being written: node 0 is the root, node and mesh i + 1 and i the i-th object."""
+
+    def __init__(self, frame: Frame):
+        scale = METRES.get(frame.unit, 1.0)
+        root = {
+            "name": "relief",
+            "children": [],
+            "rotation": _quaternion(frame.up),
+            "scale": [scale] * 3,
+            "extras": {"relief": {"unit": frame.unit, "up": list(frame.up)}},
+        }
+        self.nodes: list[dict[str, Any]] = [root]
+        self.meshes: list[dict[str, Any]] = []
+        self.materials: list[dict[str, Any]] = []
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+        self.binary = bytearray()
+
+    def add(self, part: Part, offset: Float64[np.ndarray, "3"]) -> None:
+        """Adds one object, its node moved by the offset that its vertices lack."""
+        vertices, faces, colors = _with_vertex_colors(part)
+        points = (vertices - offset).astype(np.float32)
+        attributes = {
+            "POSITION": self._accessor(points, target=34962, bounds=True),
+            "NORMAL": self._accessor(vertex_normals(points, faces), target=34962),
+        }
+        if colors is not None:
+            linear = np.rint(to_linear(np.column_stack([colors, np.ones(len(colors))])) * 65535)
+            attributes["COLOR_0"] = self._accessor(linear.astype(np.uint16), target=34962)
+        white = (1.0, 1.0, 1.0) if colors is not None else (0.8, 0.8, 0.8)
+        primitive = {
+            "attributes": attributes,
+            "indices": self._accessor(faces.reshape(-1, 1).astype(np.uint32), target=34963),
+            "material": len(self.materials),
+        }
+        surface = {
+            "baseColorFactor": [*to_linear(np.array(part.color or white)).tolist(), 1.0],
+            "metallicFactor": 0.0,
+            "roughnessFactor": ROUGHNESS,
+        }
+        self.materials.append({"name": part.name, "pbrMetallicRoughness": surface, "doubleSided": True})
+        self.nodes[0]["children"].append(len(self.nodes))
+        self.nodes.append({"name": part.name, "mesh": len(self.meshes), "translation": offset.tolist()})
+        self.meshes.append({"name": part.name, "primitives": [primitive]})
+
+    def _accessor(self, values: np.ndarray, target: int, bounds: bool = False) -> int:
+        """Stores an array, its rows at multiples of four bytes, and gives its accessor's number."""
+        kind = {columns: name for name, columns in COLUMNS.items()}[values.shape[1]]
+        self.views.append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": values.nbytes, "target": target})
+        self.binary += np.ascontiguousarray(values).tobytes()
+        self.binary += b"\0" * (-len(self.binary) % 4)
+        accessor = {
+            "bufferView": len(self.views) - 1,
+            "componentType": CODES[values.dtype],
+            "count": len(values),
+            "type": kind,
+        }
+        if values.dtype == np.uint16:
+            accessor["normalized"] = True
+        if bounds:
+            accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1
+
+    def encoded(self) -> bytes:
+        """The file's bytes: header, JSON chunk padded with spaces, binary chunk."""
+        text = json.dumps(
+            {
+                "asset": {"version": "2.0", "generator": "Relief"},
+                "scene": 0,
+                "scenes": [{"nodes": [0]}],
+                "nodes": self.nodes,
+                "meshes": self.meshes,
+                "materials": self.materials,
+                "accessors": self.accessors,
+                "bufferViews": self.views,
+                "buffers": [{"byteLength": len(self.binary)}],
+            }
+        ).encode()
+        text += b" " * (-len(text) % 4)
+        chunks = struct.pack("<II", len(text), JSON_CHUNK) + text
+        chunks += struct.pack("<II", len(self.binary), BINARY_CHUNK) + self.binary
+        return b"glTF" + struct.pack("<II", 2, 12 + len(chunks)) + chunks
+
+
+def _with_vertex_colors(
+    part: Part,
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"], Float[np.ndarray, "v 3"] | None]:
+    """Vertices, faces and sRGB vertex colours (None for a part of one colour). A vertex between faces of several
+    colours is written once for each."""
+    mesh = part.mesh
+    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
+    kind, own = own_colors(mesh)
+    if part.color is not None or kind is None:
+        return vertices, faces, None
+    if kind == "vertex":
+        return vertices, faces, own / 255
+    colors, color = np.unique(own, axis=0, return_inverse=True)
+    pair = faces * len(colors) + color.reshape(-1, 1)
+    pairs, corners = np.unique(pair, return_inverse=True)
+    return vertices[pairs // len(colors)], corners.reshape(-1, 3), colors[pairs % len(colors)] / 255
+
+
+class _Reader:
+    """A GLB file's JSON document and binary chunk."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        data = path.read_bytes()
+        if data[:4] != b"glTF" or len(data) < 20 or struct.unpack_from("<I", data, 4)[0] != 2:
+            raise UserError(f"{path}: is no GLB file of version 2")
+        length, json_length, json_kind = struct.unpack_from("<III", data, 8)
+        if length > len(data) or 20 + json_length > len(data) or json_kind != JSON_CHUNK:
+            raise UserError(f"{path}: its header promises {length} bytes, the file holds {len(data)}")
+        self.document: dict[str, Any] = json.loads(data[20 : 20 + json_length])
+        self.binary = memoryview(data)[20 + json_length + 8 : length]
+        needed = self.document.get("extensionsRequired", [])
+        if needed:
+            raise UserError(
+                f"{path}: needs the glTF extension {needed[0]}, which Relief does not read; export it without"
+            )
+
+    def frame(self) -> tuple[Frame, Float64[np.ndarray, "4 4"]]:
+        """The frame's unit and up, and the matrix from glTF's metres to the user's coordinates."""
+        roots = self.document["scenes"][self.document.get("scene", 0)]["nodes"]
+        root = self.document["nodes"][roots[0]] if roots else {}
+        said = root.get("extras", {}).get("relief") if isinstance(root.get("extras", {}), dict) else None
+        if said is None:
+            return Frame(unit="m"), np.linalg.inv(_local_matrix({"rotation": _quaternion((0.0, 0.0, 1.0))}))
+        x, y, z = map(float, said["up"])
+        return Frame(unit=str(said["unit"]), up=(x, y, z)), np.linalg.inv(_local_matrix(root))
+
+    def nodes(self) -> list[tuple[str, Float64[np.ndarray, "4 4"], trimesh.Trimesh, tuple[float, float, float]]]:
+        """Name, world matrix, mesh and material colour of every node that has triangles, in depth-first order."""
+        nodes, found = self.document["nodes"], []
+        open_nodes = [
+            (index, np.eye(4)) for index in reversed(self.document["scenes"][self.document.get("scene", 0)]["nodes"])
+        ]
+        seen: set[int] = set()
+        while open_nodes:
+            index, above = open_nodes.pop()
+            if index in seen:
+                raise ValueError(f"node {index} has two parents")
+            seen.add(index)
+            matrix = above @ _local_matrix(nodes[index])
+            open_nodes += [(child, matrix) for child in reversed(nodes[index].get("children", []))]
+            if "mesh" in nodes[index]:
+                stands = self.document["meshes"][nodes[index]["mesh"]]
+                name = str(nodes[index].get("name") or stands.get("name") or f"object {len(found) + 1}")
+                found += [
+                    (name, matrix, *self._primitive(primitive))
+                    for primitive in stands["primitives"]
+                    if primitive.get("mode", TRIANGLES) == TRIANGLES
+                ]
+        return found
+
+    def _primitive(self, primitive: dict[str, Any]) -> tuple[trimesh.Trimesh, tuple[float, float, float]]:
+        """One primitive's triangles and its material's sRGB colour."""
+        import trimesh
+
+        attributes = primitive["attributes"]
+        points = self._values(attributes["POSITION"])
+        faces = self._values(primitive["indices"]) if "indices" in primitive else np.arange(len(points))
+        linear = self._values(attributes["COLOR_0"])[:, :3].astype(np.float64) if "COLOR_0" in attributes else None
+        mesh = trimesh.Trimesh(
+            points.astype(np.float64),
+            faces.reshape(-1, 3).astype(np.int64),
+            vertex_colors=None if linear is None else to_bytes(to_srgb(linear)),
+            process=False,
+        )
+        material = self.document["materials"][primitive["material"]] if "material" in primitive else {}
+        factor = material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])
+        red, green, blue = to_srgb(np.array(factor[:3], np.float64)).tolist()
+        return mesh, (red, green, blue)
+
+    def _values(self, index: int) -> np.ndarray:
+        """An accessor's rows; normalised integers come as float32 in [0, 1]."""
+        accessor = self.document["accessors"][index]
+        if "sparse" in accessor or "bufferView" not in accessor:
+            raise ValueError(f"accessor {index} is sparse or without data")
+        view = self.document["bufferViews"][accessor["bufferView"]]
+        dtype, columns = np.dtype(TYPES[accessor["componentType"]]), COLUMNS[accessor["type"]]
+        row, count = dtype.itemsize * columns, int(accessor["count"])
+        start, stride = view.get("byteOffset", 0) + accessor.get("byteOffset", 0), view.get("byteStride", row)
+        if count < 1 or start < 0 or stride < row or start + (count - 1) * stride + row > len(self.binary):
+            raise UserError(f"{self.path}: accessor {index} reaches beyond the end of the file")
+        values = np.ndarray((count, columns), dtype, self.binary, start, (stride, dtype.itemsize))
+        return values / np.float32(np.iinfo(dtype).max) if accessor.get("normalized") else values
+
+
+def _local_matrix(node: dict[str, Any]) -> Float64[np.ndarray, "4 4"]:
+    """A node's own transform: `matrix`, column by column, or translation * rotation * scale."""
+    if "matrix" in node:
+        return np.array(node["matrix"], np.float64).reshape(4, 4).T
+    x, y, z, w = node.get("rotation", [0, 0, 0, 1])
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation * np.array(node.get("scale", [1, 1, 1]), np.float64)
+    matrix[:3, 3] = node.get("translation", [0, 0, 0])
+    return matrix
+
+
+def _quaternion(up: tuple[float, float, float]) -> list[float]:
+    """The shortest turn from `up` to +Y, as glTF's x, y, z, w."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_matrix(shortest_turn(np.array(up), np.array([0.0, 1.0, 0.0]))).as_quat().tolist()

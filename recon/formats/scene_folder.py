@@ -1,0 +1,54 @@
+"""The folder `scene/` of a run: the whole mesh as PLY and GLB, and each object as a PLY file of its own.
+
+    scene/mesh.ply  scene/mesh.glb  scene/objects/<name>.ply
+
+The PLY files say themselves what label, unit and upward direction they have, so the folder needs no index.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recon.errors import UserError
+from recon.files import file_names, replacing
+from recon.formats import glb, ply
+from recon.formats.meshes import whole
+from recon.scene import Scene
+
+
+def write_scene_folder(scene: Scene, folder: Path) -> None:
+    """Writes the scene's meshes; a folder that stands there is replaced when all is written.
+
+    Raises:
+        UserError: the scene holds no mesh.
+    """
+    scene = scene.in_user_frame()
+    names = file_names(scene.objects)
+    labels = {label.name: label for label in scene.labels}
+    with replacing(folder) as partial:
+        ply.write(Scene(mesh=whole(scene), frame=scene.frame), partial / "mesh.ply")
+        glb.write(scene, partial / "mesh.glb")
+        for name, mesh in scene.objects.items():
+            if len(mesh.faces):
+                label = (labels[name],) if name in labels else ()
+                one = Scene(objects={name: mesh}, labels=label, frame=scene.frame)
+                ply.write(one, partial / "objects" / f"{names[name]}.ply")
+
+
+def read_scene_folder(folder: Path) -> Scene:
+    """The scene that `write_scene_folder` wrote, in the user's coordinates, its objects in the order of their labels.
+
+    Raises:
+        UserError: there is no mesh.ply, or a file is damaged.
+    """
+    if not (folder / "mesh.ply").is_file():
+        raise UserError(f"{folder}: holds no mesh.ply; give the folder of a run that is done")
+    whole_scene = ply.read(folder / "mesh.ply")
+    single = [ply.read(path) for path in sorted((folder / "objects").glob("*.ply"))]
+    single = sorted((one for one in single if one.labels), key=lambda one: one.labels[0].id)
+    return Scene(
+        mesh=whole_scene.mesh,
+        objects={one.labels[0].name: mesh for one in single for mesh in one.objects.values()},
+        labels=tuple(one.labels[0] for one in single),
+        frame=whole_scene.frame,
+    )
