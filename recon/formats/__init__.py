@@ -1,18 +1,17 @@
 """The file formats that exist. A new one is a module in this folder and one line in `FORMATS`.
 
-A module that reads has `read(path, options) -> CrossSections`; one that writes meshes has
-`write(scene, path) -> None`. Modules load only when their format is met.
+A module that reads has `read(path, options) -> CrossSections`; modules load only when their format is met. Mesh formats
+have a registry of their own, `recon.formats.meshes`.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import tyro
 
 from recon.errors import UserError
 from recon.inputs import CrossSections
@@ -46,7 +45,7 @@ FORMATS: tuple[Format, ...] = (
     Format("CSL contours", "recon.formats.csl", (".csl",)),
     Format("NIfTI label volume", "recon.formats.nifti", (".nii", ".nii.gz")),
     Format("NRRD label volume", "recon.formats.nrrd", (".nrrd", ".nhdr")),
-    Format("DICOM RTSTRUCT or SEG", "recon.formats.dicom", (".dcm",)),
+    Format("DICOM RTSTRUCT or SEG", "recon.formats.dicom", (".dcm",), folder=True),
     Format("image stack", "recon.formats.image_stack", (".tif", ".tiff", ".png"), folder=True),
     Format("GeoJSON elevation contours", "recon.formats.geojson", (".geojson", ".json")),
 )
@@ -56,15 +55,51 @@ def format_of(path: Path) -> Format:
     """The format that reads this path, chosen by its name, or by the files in it where it is a folder.
 
     Raises:
-        UserError: it does not exist, or no format reads it.
+        UserError: it does not exist, or no format reads it, or a folder holds files of several formats.
     """
-    raise UserError(f"{path}: not implemented yet")
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder")
+    if not path.is_dir():
+        fitting = _by_suffix(path)
+        if fitting is None:
+            known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
+            raise UserError(f"{path}: its format is not known by its name; the formats of slices are {known}")
+        return fitting
+    found = {fitting for file in path.iterdir() if not file.name.startswith(".") and (fitting := _by_suffix(file))}
+    stacks = [format_ for format_ in FORMATS if format_ in found and format_.folder]
+    if len(stacks) == 1:
+        return stacks[0]
+    if stacks:
+        names = " and ".join(format_.name for format_ in stacks)
+        raise UserError(f"{path}: holds files of {names}; name one of them or leave one kind in the folder")
+    if found:
+        raise UserError(f"{path}: holds files of {', '.join(sorted(f.name for f in found))}; name one of them")
+    raise UserError(f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif)")
 
 
 def read(path: Path, options: ReadOptions) -> CrossSections:
     """Reads the input at the path.
 
     Raises:
-        UserError: as `format_of`, or what is wrong in the file.
+        UserError: as `format_of`, what is wrong in the file, or an option that does not fit what it holds.
     """
-    return importlib.import_module(format_of(path).module).read(path, options)
+    if options.keep_every < 1:
+        raise UserError(f"--keep-every {options.keep_every}: every slice is 1, every second is 2, and so on")
+    if options.unit not in (None, "mm", "m"):
+        raise UserError(f"--unit {options.unit}: the unit of length is mm or m")
+    format_ = format_of(path)
+    if options.spacing is not None and format_.name != "image stack":
+        raise UserError(f"--spacing: {path} states its own spacing; the option is for image stacks")
+    sections = importlib.import_module(format_.module).read(path, options)
+    if sections.volume is None and (options.keep_every != 1 or options.axis is not None):
+        raise UserError(f"--keep-every and --axis choose slices of a label volume; {path} holds contours")
+    if options.unit not in (None, sections.unit):
+        note = f"The file states its unit, {sections.unit}; --unit {options.unit} is not used."
+        return replace(sections, notes=(*sections.notes, note))
+    return sections
+
+
+def _by_suffix(path: Path) -> Format | None:
+    """The format with the longest suffix that the name ends with."""
+    fitting = [(len(suffix), f) for f in FORMATS for suffix in f.suffixes if path.name.lower().endswith(suffix)]
+    return max(fitting, key=lambda match: match[0])[1] if fitting else None
