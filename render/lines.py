@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int
 from render.cameras import Camera
 
 STEP = 0.5
-BIAS = 0.006
+LIFT = 2.5
 
 
 def draw_segments(
@@ -35,7 +35,7 @@ def draw_segments(
     color = np.broadcast_to(np.asarray(colors, np.float32), (len(segments), 3))[owner]
     order = np.argsort(-distance)
     position, distance, color = position[order], distance[order], color[order]
-    behind = np.zeros(len(position), bool) if depth is None else _behind(position, distance, depth)
+    behind = np.zeros(len(position), bool) if depth is None else _behind(camera, position, distance, depth)
     for chosen, opacity in ((behind, hidden), (~behind, 1.0)):
         image = _splat(image, position[chosen], color[chosen], width, opacity)
     return image
@@ -73,17 +73,18 @@ def _samples(
 
 
 def _behind(
-    position: Float64[np.ndarray, "m 2"], distance: Float64[np.ndarray, "m"], depth: Float32[np.ndarray, "h w"]
+    camera: Camera,
+    position: Float64[np.ndarray, "m 2"],
+    distance: Float64[np.ndarray, "m"],
+    depth: Float32[np.ndarray, "h w"],
 ) -> Bool[np.ndarray, "m"]:
-    """Whether samples lie behind the surface; one on it, to a fraction of the surface's depth range, does not."""
+    """Whether samples lie behind the surface, by more than what `LIFT` pixels cover there: one on it does not."""
     from scipy.ndimage import maximum_filter
 
-    seen = depth[np.isfinite(depth)]
-    if not len(seen):
-        return np.zeros(len(position), bool)
     column, row = position.astype(np.int64).T
     # the farthest of the pixel's neighbours: a surface seen at a low angle spans much depth within a pixel
-    return distance > maximum_filter(depth, 3)[row, column] + BIAS * np.ptp(seen)
+    pixel = (1.0 if camera.orthographic else distance) / camera.intrinsics[0, 0]
+    return distance - LIFT * pixel > maximum_filter(depth, 3)[row, column]
 
 
 def _splat(
