@@ -80,3 +80,17 @@ class Scene:
             objects={name: moved(mesh) for name, mesh in self.objects.items()},
             frame=Frame(unit=self.frame.unit, up=self.frame.up),
         )
+
+
+def joined(objects: dict[str, trimesh.Trimesh], labels: tuple[Label, ...]) -> trimesh.Trimesh:
+    """All objects as one mesh, each vertex in the sRGB colour of its label (grey without one)."""
+    import trimesh
+
+    colors = {label.name: label.color for label in labels}
+    parts = []
+    for name, mesh in objects.items():
+        part = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+        rgb = np.round(255 * np.array(colors.get(name, (0.7, 0.7, 0.7))))
+        part.visual.vertex_colors = np.tile(np.append(rgb, 255).astype(np.uint8), (len(mesh.vertices), 1))
+        parts.append(part)
+    return trimesh.util.concatenate(parts)

@@ -1,0 +1,1 @@
+"""From input to scene: formats, methods, fields, surfaces, training, metrics."""

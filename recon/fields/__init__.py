@@ -1,0 +1,1 @@
+"""Fields on lattices, and how they are solved for."""

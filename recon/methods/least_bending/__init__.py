@@ -1,0 +1,101 @@
+"""From planar contours to surfaces: the least bent signed-distance field that agrees with every plane.
+
+Each label (and, where labels share space out among themselves, the background) gets a field that is negative inside.
+On the planes the field is asked to be the distance to the contours, signed by the side; between and beyond them it
+bends as little as it can (`recon.fields.least_bending`). Then the label of least field owns a point.
+
+Variational implicit surfaces go back to Turk & O'Brien 1999. What makes them follow thin and slanted parts here stands
+in `recon.methods.least_bending.fields`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import numpy as np
+from jaxtyping import Float32
+
+from recon.errors import UserError
+from recon.inputs import BACKGROUND, CrossSections
+from recon.methods.least_bending.fields import FieldsStage, LabelField
+from recon.planar import outlines
+from recon.scene import Frame, Scene, joined
+from recon.surface.label_surfaces import label_surfaces
+from recon.surface.marching import isosurface
+
+if TYPE_CHECKING:
+    import trimesh
+
+    from recon.training import Trainer
+
+
+class LeastBendingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The smoothest surface through the contours."""
+
+    resolution: Annotated[int, msgspec.Meta(ge=16, le=512)] = 128
+    """Lattice cells along the longest side of the contours' box (time grows with its cube)."""
+
+    @classmethod
+    def at(cls, quality: Literal["draft", "standard", "high"]) -> LeastBendingConfig:
+        """The config of a quality."""
+        return cls(resolution={"draft": 64, "standard": 128, "high": 192}[quality])
+
+
+def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Trainer) -> Scene:
+    """One closed surface per label, and all of them together.
+
+    Raises:
+        UserError: elevation contours (which have no inside), or no label that two planes show.
+    """
+    if sections.is_terrain:
+        raise UserError("--method least-bending: elevation contours have no inside; use --method height-field")
+    frame = Frame.fitting(
+        np.concatenate([plane.to_world(ring.vertices) for plane in sections.planes for ring in plane.rings]),
+        sections.unit,
+        sections.up,
+    )
+    shared = sections.partition and len(sections.labels) > 1
+    wanted = [BACKGROUND] * shared + [label.id for label in sections.labels]
+    regions = {label: [outline.in_frame(frame) for outline in outlines(sections, label)] for label in wanted}
+    fields = train(FieldsStage(regions, config.resolution, shared))
+    meshes = _partitioned(fields) if shared else {label: _closed(field) for label, field in fields.items()}
+    objects = {label.name: meshes[label.id] for label in sections.labels}
+    return Scene(mesh=joined(objects, sections.labels), objects=objects, labels=sections.labels, frame=frame)
+
+
+def _closed(field: LabelField) -> trimesh.Trimesh:
+    """The zero set of one label's field, on the lattice refined once more."""
+    from recon.fields.least_bending import refine
+
+    lattice = field.lattice.refined()
+    return isosurface(refine(field.values), spacing=(lattice.step,) * 3, origin=tuple(lattice.origin))
+
+
+def _partitioned(fields: dict[int, LabelField]) -> dict[int, trimesh.Trimesh]:
+    """The surfaces between the labels of least field: no gap, no overlap."""
+    ids = np.array(sorted(fields), np.uint16)
+    stack = np.stack([fields[label].values for label in ids])
+    lattice = fields[BACKGROUND].lattice
+    owner = stack.argmin(0)
+    affine = np.diag([lattice.step] * 3 + [1.0])
+    affine[:3, 3] = lattice.origin
+    crossings = (_crossing(stack, owner, 0), _crossing(stack, owner, 1), _crossing(stack, owner, 2))
+    surfaces = label_surfaces(ids[owner], crossings, affine=affine)
+    return {int(label): surfaces.of(int(label)) for label in ids if label != BACKGROUND}
+
+
+def _crossing(
+    stack: Float32[np.ndarray, "labels nx ny nz"], owner: np.ndarray, axis: int
+) -> Float32[np.ndarray, "mx my mz"]:
+    """Where on each lattice edge along the axis the fields of the owners of its two ends are equal, in (0, 1)."""
+    a = np.moveaxis(owner, axis, 0)[:-1]
+    b = np.moveaxis(owner, axis, 0)[1:]
+    share = np.full(a.shape, 0.5, np.float32)
+    at = np.nonzero(a != b)
+    f = np.moveaxis(stack, axis + 1, 1)
+    start = f[(b[at], *at)] - f[(a[at], *at)]
+    up = (at[0] + 1, *at[1:])
+    end = f[(a[at], *up)] - f[(b[at], *up)]
+    share[at] = np.clip(start / np.maximum(start + end, np.finfo(np.float32).tiny), 0.01, 0.99)
+    return np.moveaxis(share, 0, axis)

@@ -1,0 +1,291 @@
+"""The fields of least bending from outlines on planes: what is asked of them, and in which order they are solved.
+
+With the unit of length s, the spacing of the planes, and h the step of the lattice, the energy of a field f is
+
+    sum_planes  integral w(v) (f - v)^2  +  sum_contours 40 h integral f^2
+        +  lambda s^3 integral (Laplace f)^2  +  tau lambda s^5 integral |grad Laplace f|^2
+
+in lattice units (`recon.fields.least_bending`), where on a plane
+
+    v = +-min(in-plane distance, D)     D: distance in space to the nearest contour of any plane (the cap)
+    w(v) = (1 + (v / kappa s)^2)^-2     far from the contours a plane knows the side but hardly the distance
+
+An in-plane distance overstates the distance to a slanted surface. So after a first solution the values are drawn
+towards the distance to its zero set (re-distancing), to no less than half of what they were, and solved for again.
+Contours of thin parts survive because values near contours keep all their weight and because lambda is small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+from scipy.ndimage import label as connected_components
+from scipy.spatial import ConvexHull, Delaunay, cKDTree
+
+from recon.errors import UserError
+from recon.fields.least_bending import Lattice, Rows, copy_border, refine, solve, zero_crossings
+from recon.inputs import BACKGROUND
+from recon.planar import Outline, distance_to_segments, inside_on_lattice, samples
+from recon.scene import Scene
+from recon.surface.marching import isosurface
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The parameters of the energy; the defaults are what users get, others are for ablations."""
+
+    bending: float = 3e-6  # lambda
+    twist: float = 1.0  # tau
+    trust: float = 0.25  # kappa
+    contour_weight: float = 40.0
+    floor: float = 0.5  # of a value, which re-distancing leaves
+    cap: bool = True
+    redistance: tuple[int, ...] = (0, 1, 0)  # rounds at each level, from the coarsest
+    iterations: tuple[int, ...] = (400, 200, 100)
+    margin: float = 1.5  # of s, around the contours' box: a part may go on for about one spacing beyond the last plane
+
+    @property
+    def levels(self) -> int:
+        """How many lattices, each of half the step of the one before."""
+        return len(self.iterations)
+
+
+@dataclass(frozen=True)
+class LabelField:
+    """A field on a lattice, negative inside its label."""
+
+    lattice: Lattice
+    values: Float32[np.ndarray, "nx ny nz"]
+
+
+class FieldsStage:
+    """Solves one field per region, level by level; a step is one level of one region.
+
+    With `shared` all regions live on one lattice around all contours, else each on one around its own.
+    """
+
+    name = "fields"
+
+    def __init__(
+        self, regions: dict[int, list[Outline]], resolution: int, shared: bool, recipe: Recipe | None = None
+    ) -> None:
+        self.recipe = recipe or Recipe()
+        self.labels = list(regions)
+        self.steps = len(regions) * self.recipe.levels
+        self.problems = {}
+        everything = [outline for outlines in regions.values() for outline in outlines]
+        for label, outlines in regions.items():
+            box = everything if shared else outlines
+            self.problems[label] = _Problem(outlines, box, resolution, self.recipe, inverted=label == BACKGROUND)
+        self.solved: dict[int, Float32[np.ndarray, "nx ny nz"]] = {}
+
+    def step(self, i: int) -> dict[str, float]:
+        """Solves level i mod levels of region i // levels."""
+        region, level = divmod(i, self.recipe.levels)
+        label = self.labels[region]
+        field, misfit = self.problems[label].solved_at(level, self.solved.get(label))
+        self.solved[label] = field
+        return {"contour misfit (cells)": misfit}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        return {f"field-{label}": field for label, field in self.solved.items()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        self.solved = {label: state[f"field-{label}"] for label in self.labels if f"field-{label}" in state}
+
+    def preview(self) -> Scene | None:
+        """The zero sets so far, each on the level that it has reached."""
+        from recon.scene import joined
+
+        meshes = {}
+        for label, field in self.solved.items():
+            if label == BACKGROUND:
+                continue
+            lattice = self.problems[label].lattice_of(field)
+            meshes[str(label)] = isosurface(field, spacing=(lattice.step,) * 3, origin=tuple(lattice.origin))
+        return Scene(mesh=joined(meshes, ()), objects=meshes) if meshes else None
+
+    def result(self) -> dict[int, LabelField]:
+        return {label: LabelField(self.problems[label].lattices[-1], self.solved[label]) for label in self.labels}
+
+
+class _Problem:
+    """One region: its outlines, its lattices, and the energy on them."""
+
+    def __init__(
+        self, outlines: list[Outline], around: list[Outline], resolution: int, recipe: Recipe, inverted: bool
+    ) -> None:
+        self.outlines, self.recipe, self.inverted = outlines, recipe, inverted
+        corners = np.concatenate([outline.segments_3d[:, 0] for outline in around])
+        low, high = corners.min(0), corners.max(0)
+        self.spacing = plane_spacing(around)
+        margin = recipe.margin * self.spacing
+        step = 1.2 * float((high - low).max()) / resolution
+        self.lattices = [Lattice.around(low - margin, high + margin, step, recipe.levels)]
+        for _ in range(recipe.levels - 1):
+            self.lattices.append(self.lattices[-1].refined())
+
+    def lattice_of(self, field: Float32[np.ndarray, "nx ny nz"]) -> Lattice:
+        """The lattice that a field of this shape stands on."""
+        return next(lattice for lattice in self.lattices if lattice.shape == field.shape)
+
+    def solved_at(
+        self, level: int, coarser: Float32[np.ndarray, "nx ny nz"] | None
+    ) -> tuple[Float32[np.ndarray, "nx ny nz"], float]:
+        """The field on the lattice of a level, from that of the level before, and its mean size on the contours."""
+        lattice, recipe = self.lattices[level], self.recipe
+        knowledge = _Knowledge(self.outlines, lattice, self.lattices[0].step / 4, recipe, self.spacing)
+        far = knowledge.distance(self.lattices[0].nodes()).reshape(self.lattices[0].shape).astype(np.float32)
+        for _ in range(level):
+            far = refine(far)
+        outside = -far if self.inverted else far
+        field = outside.copy() if coarser is None else refine(coarser)
+        copy_border(field, outside)
+        bending = recipe.bending * (self.spacing / lattice.step) ** 3
+        twist = recipe.twist * recipe.bending * (self.spacing / lattice.step) ** 5
+        redistanced = level > 0 and any(recipe.redistance)
+        values = self._redistanced(field, far, knowledge) if redistanced else knowledge.values
+        for rounds_left in range(recipe.redistance[level], -1, -1):
+            field = solve(field, knowledge.rows, values, bending, twist, recipe.iterations[level])
+            if rounds_left:
+                values = self._redistanced(field, far, knowledge)
+        field = _without_unsupported_pockets(field, far, knowledge)
+        return field, knowledge.misfit(field, lattice)
+
+    def _redistanced(
+        self, field: Float32[np.ndarray, "nx ny nz"], far: Float32[np.ndarray, "nx ny nz"], knowledge: _Knowledge
+    ) -> Float32[np.ndarray, " m"]:
+        """The rows' values, drawn towards the distance to the field's zero set and the contours."""
+        field = _without_unsupported_pockets(field, far, knowledge)
+        zero = np.concatenate([zero_crossings(field, knowledge.lattice), knowledge.contour_points])
+        original = np.abs(knowledge.values)
+        distance = cKDTree(zero).query(knowledge.points)[0].astype(np.float32)
+        return np.sign(knowledge.values) * np.clip(distance, self.recipe.floor * original, original)
+
+
+class _Knowledge:
+    """What the planes say on one lattice: rows with points, signed values and weights; contours have value 0."""
+
+    def __init__(
+        self, outlines: list[Outline], lattice: Lattice, sampling: float, recipe: Recipe, spacing: float
+    ) -> None:
+        self.lattice = lattice
+        dense = [samples(outline, sampling) for outline in outlines]
+        self.contour_points = np.concatenate([points for points, _, _ in dense])
+        self._segments = np.concatenate(
+            [outline.segments_3d[segment] for outline, (_, _, segment) in zip(outlines, dense, strict=True)]
+        )
+        self._tree = cKDTree(self.contour_points)
+
+        step = lattice.step * _thinning(outlines, lattice)
+        on_planes = [_plane_nodes(outline, lattice, step) for outline in outlines]
+        points = np.concatenate([nodes for nodes, _ in on_planes])
+        inside = np.concatenate([side for _, side in on_planes])
+        size = self.distance(points)
+        if not recipe.cap:
+            size = np.concatenate(
+                [_in_plane_distance(nodes, outline) for outline, (nodes, _) in zip(outlines, on_planes, strict=True)]
+            )
+        weight = (step / lattice.step) ** 2 / (1 + (size / (recipe.trust * spacing)) ** 2) ** 2
+
+        on_contours = [samples(outline, lattice.step / 2) for outline in outlines]
+        contour = np.concatenate([points for points, _, _ in on_contours])
+        length = np.concatenate([length for _, length, _ in on_contours])
+
+        self.points = np.concatenate([points, contour])
+        self.values = np.concatenate([np.where(inside, -size, size), np.zeros(len(contour))]).astype(np.float32)
+        weight = np.concatenate([weight, recipe.contour_weight * length / lattice.step])
+        self.rows = Rows.at(self.points, weight, lattice)
+        self.plane_rows = len(points)
+
+    def distance(self, points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " n"]:
+        """The distance in space to the contours: to the segment of the nearest sample."""
+        nearest = self._tree.query(points)[1]
+        return distance_to_segments(points, self._segments[nearest])
+
+    def touched(self, inside: bool) -> Bool[np.ndarray, "nx ny nz"]:
+        """The nodes around the rows that are inside (or outside) or on a contour."""
+        support = self.rows.cell[(self.values <= 0) if inside else (self.values >= 0)]
+        mask = np.zeros(self.lattice.shape, bool)
+        for corner in np.ndindex(2, 2, 2):
+            mask[tuple((support + corner).T)] = True
+        return mask
+
+    def misfit(self, field: Float32[np.ndarray, "nx ny nz"], lattice: Lattice) -> float:
+        """The mean absolute field on the contours, in cells."""
+        from scipy.ndimage import map_coordinates
+
+        contour = self.points[self.plane_rows :]
+        return float(np.abs(map_coordinates(field, ((contour - lattice.origin) / lattice.step).T, order=1)).mean()) / lattice.step
+
+
+def plane_spacing(outlines: list[Outline]) -> float:
+    """The unit of length s: what parallel planes are apart, and for any others the spacing of parallel planes that
+    would leave the contours' convex hull as empty (95 % of it is within 0.475 s of a plane).
+
+    Raises:
+        UserError: all contours lie in one plane.
+    """
+    corners = np.concatenate([outline.segments_3d[:, 0] for outline in outlines])
+    try:
+        hull = ConvexHull(corners)
+    except Exception as flat:  # Qhull's error is no subclass of anything narrower
+        raise UserError("the contours lie in one plane; at least two planes must show a label") from flat
+    hull_corners = corners[hull.vertices]
+    low, high = corners.min(0), corners.max(0)
+    per_axis = np.maximum(2, np.round(40 * (high - low) / (high - low).max())).astype(int)
+    axes = [lo + (hi - lo) * (np.arange(n) + 0.5) / n for lo, hi, n in zip(low, high, per_axis, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    within = grid[Delaunay(hull_corners).find_simplex(grid) >= 0]
+    nearest = np.full(len(within), np.inf)
+    for outline in outlines:
+        np.minimum(nearest, np.abs((within - outline.origin) @ outline.normal), out=nearest)
+    return float(np.quantile(nearest, 0.95)) / 0.475
+
+
+def _thinning(outlines: list[Outline], lattice: Lattice) -> float:
+    """How much coarser than the lattice the planes are sampled, so that their samples number at most twice its nodes."""
+    area = len(outlines) * float(np.sort((np.array(lattice.shape) - 1) * lattice.step)[1:].prod())
+    return max(1.0, (area / lattice.step**2 / (2 * np.prod(lattice.shape))) ** 0.5)
+
+
+def _plane_nodes(
+    outline: Outline, lattice: Lattice, step: float
+) -> tuple[Float64[np.ndarray, "n 3"], Bool[np.ndarray, " n"]]:
+    """A square lattice over the plane's part in the lattice's box, and which of its nodes are inside the outline."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (lattice.end - lattice.origin) + lattice.origin
+    flat = (corners - outline.origin) @ outline.axes.T
+    first, last = flat.min(0), flat.max(0)
+    shape = (int((last[0] - first[0]) / step) + 1, int((last[1] - first[1]) / step) + 1)
+    inside = inside_on_lattice(outline.segments, (first[0], first[1]), step, shape)
+    u, v = first[0] + step * np.arange(shape[0]), first[1] + step * np.arange(shape[1])
+    nodes = outline.origin + u[:, None, None] * outline.axes[0] + v[None, :, None] * outline.axes[1]
+    kept = ((nodes > lattice.origin) & (nodes < lattice.end)).all(-1)
+    return nodes[kept], inside[kept]
+
+
+def _in_plane_distance(points: Float64[np.ndarray, "n 3"], outline: Outline) -> Float64[np.ndarray, " n"]:
+    """The distance to the plane's own contours; a plane without any is everywhere as far as its points are apart."""
+    if not len(outline.segments):
+        return np.full(len(points), float(np.ptp(points, axis=0).max()))
+    along = outline.segments[:, 1] - outline.segments[:, 0]
+    dense, _, segment = samples(outline, max(float(np.linalg.norm(along, axis=1).mean()), 1e-9))
+    nearest = cKDTree(dense).query(points)[1]
+    return distance_to_segments(points, outline.segments_3d[segment[nearest]])
+
+
+def _without_unsupported_pockets(
+    field: Float32[np.ndarray, "nx ny nz"], far: Float32[np.ndarray, "nx ny nz"], knowledge: _Knowledge
+) -> Float32[np.ndarray, "nx ny nz"]:
+    """The field, no larger than the distance to the contours, without inside parts that no plane shows inside and
+    without outside ones that none shows outside."""
+    field = np.clip(field, -far, far)
+    for sign in (-1, 1):
+        parts, count = connected_components(sign * field > 0)
+        supported = np.zeros(count + 1, bool)
+        supported[np.unique(parts[knowledge.touched(inside=sign < 0)])] = True
+        alone = ~supported[parts] & (parts > 0)
+        field[alone] = -sign * 1e-3 * far[alone]
+    return field
