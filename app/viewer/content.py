@@ -1,0 +1,135 @@
+"""What the viewer is asked to show: a run folder, a mesh file, or an input of slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from jaxtyping import Float
+
+from recon.errors import UserError
+from recon.formats import ReadOptions, read
+from recon.formats.meshes import MESH_FORMATS, read_scene
+from recon.inputs import CrossSections
+from recon.scene import Scene
+
+if TYPE_CHECKING:
+    import trimesh
+
+
+@dataclass(frozen=True)
+class Content:
+    """A scene, the slices that it was made from where they are known, and sentences about what cannot be shown."""
+
+    name: str
+    scene: Scene
+    sections: CrossSections | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def meshes(self) -> list[trimesh.Trimesh]:
+        """The meshes that are shown: the objects, or the whole where there are none."""
+        return list(self.scene.objects.values()) or ([] if self.scene.mesh is None else [self.scene.mesh])
+
+    @property
+    def unit(self) -> str:
+        """The user's unit of length, from the scene or else from the slices."""
+        known = self.scene.frame.unit
+        return self.sections.unit if known == "unknown" and self.sections is not None else known
+
+    @property
+    def up(self) -> tuple[float, float, float]:
+        """The user's upward direction, from the scene where there is a mesh."""
+        return self.scene.frame.up if self.meshes or self.sections is None else self.sections.up
+
+    def bounds(self) -> Float[np.ndarray, "2 3"]:
+        """The lowest and highest user coordinates.
+
+        Raises:
+            UserError: there is nothing to show.
+        """
+        corners = [self.scene.frame.to_user(np.asarray(mesh.vertices)) for mesh in self.meshes]
+        corners += [] if self.sections is None else list(_contour_points(self.sections))
+        points = np.concatenate([np.zeros((0, 3)), *corners])
+        if not len(points):
+            raise UserError(f"{self.name}: there is nothing to show in it, neither a mesh nor a contour")
+        return np.stack([points.min(0), points.max(0)])
+
+
+def _contour_points(sections: CrossSections) -> Iterator[Float[np.ndarray, "_ 3"]]:
+    for plane in sections.planes:
+        for polygon in (*(ring.vertices for ring in plane.rings), *plane.lines):
+            yield plane.to_world(polygon)
+
+
+def load(path: Path) -> Content:
+    """Reads what stands at the path.
+
+    Raises:
+        UserError: nothing stands there, it is of no known kind, or what is in it cannot be read.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder")
+    if path.is_dir() and ((path / "run.json").exists() or (path / "scene").is_dir()):
+        return _load_run(path)
+    if any(path.suffix.lower() in row.suffixes for row in MESH_FORMATS):
+        return Content(path.name, read_scene(path))
+    sections = read(path, ReadOptions())
+    return Content(path.name, Scene(), sections, sections.notes)
+
+
+class _Input(msgspec.Struct):
+    paths: list[str] = []
+    options: ReadOptions = ReadOptions()
+
+
+class _Record(msgspec.Struct):
+    """The part of run.json that says what the run was made from."""
+
+    status: str = "unknown"
+    input: _Input = msgspec.field(default_factory=_Input)
+
+
+def _load_run(folder: Path) -> Content:
+    """The scene of a run, and its input's slices where the input is still there."""
+    try:
+        record = msgspec.json.decode((folder / "run.json").read_bytes(), type=_Record)
+    except FileNotFoundError:
+        record = _Record()
+    except msgspec.DecodeError as problem:
+        raise UserError(f"{folder / 'run.json'}: is not the record of a run ({problem})") from problem
+    objects = [read_scene(file) for file in sorted((folder / "scene" / "objects").glob("*.ply"))]
+    whole = folder / "scene" / "mesh.ply"
+    if not objects and not whole.exists():
+        raise UserError(
+            f"{folder}: the run has no mesh to show yet (scene/mesh.ply is missing, its status is {record.status}); "
+            "the same reconstruct command goes on with it"
+        )
+    scene = _joined(objects) if objects else read_scene(whole)
+    return Content(folder.name, scene, *_input_of(record.input))
+
+
+def _joined(scenes: list[Scene]) -> Scene:
+    """One scene of the scenes in the files of single objects, in the order of the labels' ids."""
+    labels = sorted((label for scene in scenes for label in scene.labels), key=lambda label: label.id)
+    objects = {name: mesh for scene in scenes for name, mesh in scene.objects.items()}
+    return Scene(
+        objects={label.name: objects[label.name] for label in labels}, labels=tuple(labels), frame=scenes[0].frame
+    )
+
+
+def _input_of(source: _Input) -> tuple[CrossSections | None, tuple[str, ...]]:
+    """The run's slices read again, and why they are not shown where that fails."""
+    if not source.paths:
+        return None, ("the run does not say what it was made from",)
+    path = Path(source.paths[0])
+    if not path.exists():
+        return None, (f"the input {path} is not there any more; its slices are not shown",)
+    try:
+        return read(path, source.options), ()
+    except UserError as problem:
+        return None, (f"the input's slices are not shown: {problem}",)

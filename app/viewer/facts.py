@@ -1,0 +1,37 @@
+"""What the page says about its content, above the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.viewer.content import Content
+from app.viewer.surfaces import Surface
+
+
+def facts(content: Content, surfaces: Sequence[Surface]) -> str:
+    """Name, size in the user's unit, mesh and slice counts, watertightness, and what is not shown, as markdown."""
+    low, high = content.bounds()
+    unit = "(unit unknown)" if content.unit == "unknown" else content.unit
+    lines = [f"**{content.name}**", " × ".join(f"{extent:.4g}" for extent in high - low) + f" {unit}"]
+    if surfaces:
+        lines += _mesh_lines(content, surfaces)
+    if content.sections is not None:
+        labels = len(content.sections.labels)
+        lines.append(f"{len(content.sections.planes)} slices, {labels} label{'s' * (labels != 1)}")
+    lines += [f"*{note}*" for note in content.notes]
+    return "  \n".join(lines)
+
+
+def _mesh_lines(content: Content, surfaces: Sequence[Surface]) -> list[str]:
+    vertices = sum(len(mesh.vertices) for mesh in content.meshes)
+    faces = sum(len(mesh.faces) for mesh in content.meshes)
+    shown = sum(len(surface.preview.faces) for surface in surfaces)
+    closed = sum(mesh.is_watertight for mesh in content.meshes)
+    if len(content.meshes) == 1:
+        watertight = "watertight" if closed else "not watertight"
+    else:
+        watertight = f"{closed} of {len(content.meshes)} surfaces watertight"
+    lines = [f"{vertices:,} vertices, {faces:,} faces", watertight]
+    if shown < faces:
+        lines.append(f"*shown with {shown:,} faces; sections are cut from all*")
+    return lines

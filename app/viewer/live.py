@@ -1,0 +1,99 @@
+"""The page while a reconstruction runs: the newest preview, the progress, the losses.
+
+Training does not wait for a browser: `show_scene` and `show_progress` only leave what they are given. A thread of the
+page's own takes the newest, simplifies it and sends it. What goes wrong there is logged, and training goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections import deque
+
+from app.viewer.content import Content
+from app.viewer.facts import facts
+from app.viewer.page import Page
+from app.viewer.progress_panel import ProgressPanel
+from app.viewer.server import directions, start_server
+from app.viewer.surfaces import surfaces_of
+from recon.inputs import CrossSections
+from recon.progress import Progress
+from recon.scene import Scene
+
+UPDATE_SECONDS = 0.3  # the least time between two updates of the page
+LONGEST_BACKLOG = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class LivePreview:
+    """A page on `host`:`port` that shows an input's slices at once and previews of the reconstruction as they come.
+
+    `show_scene` and `show_progress` fit `recon.training.Trainer`'s `on_preview` and `on_progress`. They return at once,
+    raise nothing and may be called from any thread. A scene that was given must not be changed afterwards.
+
+    Raises:
+        UserError: as `start_server`, or the slices are all empty.
+    """
+
+    def __init__(self, name: str, sections: CrossSections, host: str = "127.0.0.1", port: int = 8080):
+        bounds = Content(name, Scene(), sections).bounds()
+        self._server = start_server(host, port)
+        self.port = self._server.get_port()
+        self._page = Page(self._server, bounds, sections.unit, sections.up, sections)
+        self._page.facts.content = f"**{name}**  \nis being reconstructed"
+        self._panel = ProgressPanel(self._server)
+        self._news = threading.Condition()
+        self._scene: Scene | None = None
+        self._progress: deque[Progress] = deque(maxlen=LONGEST_BACKLOG)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep_showing, name="live preview", daemon=True)
+        self._thread.start()
+        print(directions(host, self.port), file=sys.stderr)
+
+    def show_scene(self, scene: Scene) -> None:
+        """Leaves a scene to be shown; one that is still waiting is replaced."""
+        with self._news:
+            self._scene = scene
+            self._news.notify()
+
+    def show_progress(self, progress: Progress) -> None:
+        """Leaves a step's progress to be shown."""
+        with self._news:
+            self._progress.append(progress)
+            self._news.notify()
+
+    def finish(self, content: Content) -> None:
+        """Shows the result with its facts and says that it is done. The page stays open until `close`."""
+        self._stop_thread()
+        surfaces = surfaces_of(content.scene, self._page.frame)
+        self._page.show(surfaces)
+        self._page.facts.content = facts(content, surfaces)
+        self._panel.finish("done")
+
+    def close(self) -> None:
+        """Ends the page and its server."""
+        self._stop_thread()
+        self._server.stop()
+
+    def _stop_thread(self) -> None:
+        self._closing.set()
+        with self._news:
+            self._news.notify()
+        self._thread.join()
+
+    def _keep_showing(self) -> None:
+        while not self._closing.wait(UPDATE_SECONDS):
+            with self._news:
+                self._news.wait_for(lambda: self._scene or self._progress or self._closing.is_set())
+                scene, self._scene = self._scene, None
+                progress = list(self._progress)
+                self._progress.clear()
+            try:
+                self._panel.show(progress)
+                if scene is not None:
+                    self._page.show(surfaces_of(scene, self._page.frame))
+            except Exception:
+                logger.exception("The live preview stopped; the reconstruction goes on.")
+                return

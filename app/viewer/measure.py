@@ -1,0 +1,79 @@
+"""Measuring: two clicks on what is seen give the distance between the points, in the user's unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import viser
+from jaxtyping import Float
+
+from app.viewer.section import Triangles
+from recon.scene import Frame
+
+MARK_COLOR = (214, 84, 40)
+MARK_RADIUS = 0.012
+
+
+def first_hit(
+    origin: Float[np.ndarray, "3"], direction: Float[np.ndarray, "3"], meshes: Sequence[Triangles]
+) -> Float[np.ndarray, "3"] | None:
+    """Where a ray first meets a triangle from either side (Moeller & Trumbore 1997); None where it meets none."""
+    nearest = np.inf
+    for mesh in meshes:
+        a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
+        ab, ac, ao = b - a, c - a, origin - a
+        p = np.cross(direction, ac)
+        determinant = (ab * p).sum(1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = (ao * p).sum(1) / determinant
+            q = np.cross(ao, ab)
+            v = q @ direction / determinant
+            t = (ac * q).sum(1) / determinant
+        hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
+        nearest = min(nearest, t[hit].min(initial=np.inf))
+    return origin + nearest * direction if np.isfinite(nearest) else None
+
+
+class MeasureTool:
+    """The folder "Measure". While its box is checked, clicks set the two ends in turn."""
+
+    def __init__(self, server: viser.ViserServer, frame: Frame, visible_triangles: Callable[[], list[Triangles]]):
+        self._server, self._frame, self._visible_triangles = server, frame, visible_triangles
+        self._ends: list[Float[np.ndarray, "3"]] = []
+        with server.gui.add_folder("Measure", order=4, expand_by_default=False):
+            self._active = server.gui.add_checkbox("Click two points", False)
+            self._result = server.gui.add_markdown("")
+        self._active.on_update(lambda _: self._toggle())
+
+    def _toggle(self) -> None:
+        self._server.scene.remove_click_callback()
+        self._ends.clear()
+        self._draw()
+        if self._active.value:
+            self._server.scene.on_click()(self._clicked)
+
+    def _clicked(self, event: viser.SceneClickEvent) -> None:
+        hit = first_hit(np.array(event.ray_origin), np.array(event.ray_direction), self._visible_triangles())
+        if hit is not None:
+            self._ends = [*(self._ends if len(self._ends) < 2 else ()), hit]
+            self._draw()
+
+    def _draw(self) -> None:
+        self._server.scene.remove_by_name("/measure")
+        for i, end in enumerate(self._ends):
+            self._server.scene.add_icosphere(f"/measure/{i}", radius=MARK_RADIUS, color=MARK_COLOR, position=end)
+        if len(self._ends) == 2:
+            segment = np.array([self._ends])
+            self._server.scene.add_line_segments(
+                "/measure/line", segment, MARK_COLOR, thickness=3.0, thickness_units="screen"
+            )
+        self._result.content = self._sentence()
+
+    def _sentence(self) -> str:
+        unit = "" if self._frame.unit == "unknown" else f" {self._frame.unit}"
+        ends = [self._frame.to_user(end) for end in self._ends]
+        lines = ["({:.6g}, {:.6g}, {:.6g})".format(*end) for end in ends]
+        if len(ends) == 2:
+            lines.append(f"**{np.linalg.norm(ends[1] - ends[0]):.5g}{unit}** apart")
+        return "  \n".join(lines)

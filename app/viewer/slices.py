@@ -1,0 +1,146 @@
+"""The input's slices on the page: contours as lines, the regions that they bound as transparent sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import viser
+from jaxtyping import Float
+
+from app.viewer.controls import LabelControls, SectionControls
+from app.viewer.layer import Layer
+from app.viewer.section import Triangles, part_below, triangulated
+from recon.inputs import CrossSections, Label, Plane
+from recon.scene import Frame
+
+if TYPE_CHECKING:
+    from manifold3d import CrossSection
+
+LINE_PIXELS = 1.5
+OPEN_LINES = Label(0, "", (0.55, 0.42, 0.30))  # elevation contours belong to no label
+
+
+def owned_regions(plane: Plane, partition: bool, unit: float = 1.0) -> dict[int, CrossSection]:
+    """What each label owns of a plane, in the plane's coordinates divided by `unit`.
+
+    Without `partition` that is the even-odd rule over its own rings. With it the innermost ring decides: each ring owns
+    its inside less the insides of all smaller ones. Of two equal rings the hole counts as the larger.
+    """
+    from manifold3d import CrossSection, FillRule, OpType
+
+    def inside(rings: Sequence[Float[np.ndarray, "_ 2"]]) -> CrossSection:
+        return CrossSection([ring / unit for ring in rings], FillRule.EvenOdd)
+
+    labels = {ring.label for ring in plane.rings if not ring.hole}
+    if not partition:
+        return {label: inside([r.vertices for r in plane.rings if r.label == label]) for label in labels}
+    nested = [(ring, inside([ring.vertices])) for ring in plane.rings]
+    nested.sort(key=lambda pair: (-pair[1].area(), not pair[0].hole))
+    parts: dict[int, list[CrossSection]] = {label: [] for label in labels}
+    for i, (ring, region) in enumerate(nested):
+        if not ring.hole:
+            smaller = [other for _, other in nested[i + 1 :] if _boxes_meet(region, other)]
+            parts[ring.label].append(CrossSection.batch_boolean([region, *smaller], OpType.Subtract))
+    return {label: CrossSection.batch_boolean(own, OpType.Add) for label, own in parts.items()}
+
+
+def _boxes_meet(a: CrossSection, b: CrossSection) -> bool:
+    a_left, a_low, a_right, a_high = a.bounds()
+    b_left, b_low, b_right, b_high = b.bounds()
+    return a_left < b_right and b_left < a_right and a_low < b_high and b_low < a_high
+
+
+class SliceLayer(Layer):
+    """The slices of an input, with the folder "Input slices". The section plane cuts them as it cuts the surfaces."""
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        frame: Frame,
+        sections: CrossSections,
+        section: SectionControls,
+        labels: LabelControls,
+    ):
+        super().__init__(server)
+        self._frame, self._sections, self._section, self._labels = frame, sections, section, labels
+        self._shown = {label.id: label for label in (OPEN_LINES, *sections.labels)}
+        last = max(len(sections.planes), 2)
+        with server.gui.add_folder("Input slices", order=3):
+            self._outlines = server.gui.add_checkbox("Outlines", True)
+            self._sheets = server.gui.add_checkbox("Filled", False)
+            self._opacity = server.gui.add_slider("Opacity", 0.05, 1.0, 0.05, 1.0)
+            self._range = server.gui.add_multi_slider("Slices", 1, last, 1, (1, last))
+        for control in (self._outlines, self._sheets, self._range):
+            control.on_update(lambda _: self.redraw())
+        self._opacity.on_update(lambda _: self.restyle())
+
+    def show(self, labels: LabelControls) -> None:
+        """Draws the slices, each label visible as these controls say from now on."""
+        with self.lock:
+            self._labels = labels
+            self.redraw()
+
+    def draw(self) -> None:
+        first, last = self._range.value
+        plane = self._section.plane()
+        for key, label in self._shown.items():
+            if self._outlines.value:
+                curves = [curves[key] for curves in self._curves[first - 1 : last] if key in curves]
+                segments = np.concatenate([np.zeros((0, 2, 3)), *curves])
+                if plane is not None:
+                    segments = segments[plane.height(segments).max(1) < 0]
+                self.add_lines(f"/slices/{key}/outline", segments, [0.6 * c for c in label.color], LINE_PIXELS)
+            if self._sheets.value:
+                sheet = _joined([sheets[key] for sheets in self._fillings[first - 1 : last] if key in sheets])
+                if plane is not None:
+                    sheet = part_below(sheet, plane.height(sheet.vertices))
+                self.add_mesh(f"/slices/{key}/sheet", sheet, label.color)
+
+    def restyle(self) -> None:
+        with self.lock:
+            for path, node in (self.meshes | self.lines).items():
+                label = self._shown[int(path.split("/")[2])]
+                node.visible = label is OPEN_LINES or self._labels.visible(label.name)
+            for sheet in self.meshes.values():
+                sheet.opacity = None if self._opacity.value >= 1.0 else self._opacity.value
+
+    @cached_property
+    def _curves(self) -> list[dict[int, Float[np.ndarray, "n 2 3"]]]:
+        """Per plane, the segments of each label's rings, and of open lines under that of `OPEN_LINES`."""
+        return [self._curves_of(plane) for plane in self._sections.planes]
+
+    def _curves_of(self, plane: Plane) -> dict[int, Float[np.ndarray, "n 2 3"]]:
+        pieces: dict[int, list[Float[np.ndarray, "_ 2 2"]]] = {}
+        for ring in plane.rings:
+            ends = np.stack([ring.vertices, np.roll(ring.vertices, -1, axis=0)], axis=1)
+            pieces.setdefault(ring.label, []).append(ends)
+        for line in plane.lines:
+            pieces.setdefault(OPEN_LINES.id, []).append(np.stack([line[:-1], line[1:]], axis=1))
+        return {key: self._to_page(plane, np.concatenate(ends)) for key, ends in pieces.items()}
+
+    @cached_property
+    def _fillings(self) -> list[dict[int, Triangles]]:
+        """Per plane, the triangulated region that each label owns."""
+        return [self._fillings_of(plane) for plane in self._sections.planes]
+
+    def _fillings_of(self, plane: Plane) -> dict[int, Triangles]:
+        unit = self._frame.scale
+        regions = owned_regions(plane, self._sections.partition, unit)
+        flat = {key: triangulated(region) for key, region in regions.items()}
+        return {key: Triangles(self._to_page(plane, unit * points), faces) for key, (points, faces) in flat.items()}
+
+    def _to_page(self, plane: Plane, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
+        return self._frame.from_user(plane.to_world(points))
+
+
+def _joined(meshes: Sequence[Triangles]) -> Triangles:
+    """Several meshes as one."""
+    first = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    faces = [mesh.faces + offset for mesh, offset in zip(meshes, first[:-1], strict=True)]
+    return Triangles(
+        np.concatenate([np.zeros((0, 3)), *(mesh.vertices for mesh in meshes)]),
+        np.concatenate([np.zeros((0, 3), np.int64), *faces]),
+    )

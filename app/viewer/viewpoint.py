@@ -1,0 +1,81 @@
+"""Where the page looks from, what is up, and where the light comes from: the folder "View"."""
+
+from __future__ import annotations
+
+import numpy as np
+import viser
+from jaxtyping import Float
+
+FIELD_OF_VIEW = np.radians(35.0)  # vertical; narrow, so that parallel edges look parallel
+NEAR, FAR = 0.05, 100.0  # a close range, so that layers 1e-4 apart keep their order in the depth buffer
+UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
+
+AMBIENT = 0.9
+LIGHTS = {  # intensity, and the direction that it comes from: to the right, to the front, up
+    "key": (2.2, (-0.4, 1.0, 1.1)),
+    "fill": (0.9, (1.0, 0.5, 0.1)),
+    "back": (0.7, (0.2, -1.0, -0.3)),
+}
+
+
+def nearest_axis(direction: tuple[float, float, float]) -> str:
+    """The name of the coordinate axis ("+x" ... "-z") that is closest to a direction."""
+    return max(UP_AXES, key=lambda name: float(np.dot(UP_AXES[name], direction)))
+
+
+def stage_axes(up: str) -> Float[np.ndarray, "3 3"]:
+    """Unit vectors to the right, to the front (toward the viewer) and up, as rows."""
+    above = np.array(UP_AXES[up], float)
+    right = np.array((0.0, 1.0, 0.0) if up[1] == "x" else (1.0, 0.0, 0.0))
+    return np.stack([right, np.cross(right, above), above])
+
+
+def overview_position(up: str, radius: float) -> Float[np.ndarray, "3"]:
+    """A point from which a sphere of that radius around the origin fills the view: in front, to the right, above."""
+    direction = np.array([0.6, 1.0, 0.45]) @ stage_axes(up)
+    return direction / np.linalg.norm(direction) * radius / np.sin(FIELD_OF_VIEW / 2)
+
+
+class ViewControls:
+    """Reset, up axis and background. The content is centred at the origin, with bounding radius `radius`."""
+
+    def __init__(self, server: viser.ViserServer, up: str, radius: float):
+        self._server, self._radius = server, radius
+        with server.gui.add_folder("View", order=5):
+            reset = server.gui.add_button("Reset view", icon=viser.Icon.HOME)
+            self._up = server.gui.add_dropdown("Up axis", tuple(UP_AXES), initial_value=up)
+            self._dark = server.gui.add_checkbox("Dark background", False)
+        reset.on_click(lambda event: self._look_from_start(event.client))
+        self._up.on_update(lambda _: self._turn_up())
+        self._dark.on_update(lambda _: self._set_theme())
+        self._set_theme()
+        camera = server.initial_camera
+        camera.fov, camera.near, camera.far, camera.look_at = float(FIELD_OF_VIEW), NEAR, FAR, (0.0, 0.0, 0.0)
+        self._turn_up()
+
+    def _turn_up(self) -> None:
+        scene, up = self._server.scene, self._up.value
+        scene.set_up_direction(UP_AXES[up])
+        scene.configure_default_lights(False)
+        scene.configure_environment_map(None)
+        scene.add_light_ambient("/lights/ambient", intensity=AMBIENT)
+        for name, (intensity, direction) in LIGHTS.items():
+            position = np.array(direction) @ stage_axes(up)
+            scene.add_light_directional(f"/lights/{name}", intensity=intensity, position=tuple(position))
+        self._server.initial_camera.up = UP_AXES[up]
+        self._server.initial_camera.position = overview_position(up, self._radius)
+        for client in self._server.get_clients().values():
+            self._look_from_start(client)
+
+    def _look_from_start(self, client: viser.ClientHandle | None) -> None:
+        if client is None:  # the browser is gone already
+            return
+        with client.atomic():
+            client.camera.up_direction = UP_AXES[self._up.value]
+            client.camera.look_at = (0.0, 0.0, 0.0)
+            client.camera.position = overview_position(self._up.value, self._radius)
+
+    def _set_theme(self) -> None:
+        self._server.gui.configure_theme(
+            dark_mode=self._dark.value, show_logo=False, show_share_button=False, brand_color=(58, 96, 132)
+        )
