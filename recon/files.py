@@ -49,7 +49,7 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     for name in names:
         safe = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._")[:LONGEST_NAME] or "object"
-        safe = safe + "_" if RESERVED.fullmatch(safe) else safe
+        safe = "_" + safe if RESERVED.fullmatch(safe) else safe
         candidate, number = safe, 1
         while candidate.casefold() in taken:
             number += 1

@@ -49,7 +49,7 @@ class Camera:
         v = self.intrinsics[1, 1] * y / w + self.intrinsics[1, 2]
         return np.stack([u, v], -1), z
 
-    def rays(self) -> tuple[Float64[np.ndarray, "n 3"], Float32[np.ndarray, "n 3"]]:
+    def rays(self) -> tuple[Float64[np.ndarray, "_ 3"], Float32[np.ndarray, "n 3"]]:
         """World origins (one row that serves all where the camera is a perspective one) and directions of the rays
         through the pixel centres, row by row. A direction is one unit of depth long: a hit's ray parameter is its
         depth."""

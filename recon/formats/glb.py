@@ -114,7 +114,7 @@ class _Document:
             "material": len(self.materials),
         }
         surface = {
-            "baseColorFactor": [*to_linear(np.array(part.color or white)).tolist(), 1.0],
+            "baseColorFactor": [*to_linear(np.array(part.color or white, np.float64)).tolist(), 1.0],
             "metallicFactor": 0.0,
             "roughnessFactor": ROUGHNESS,
         }
@@ -290,4 +290,4 @@ def _quaternion(up: tuple[float, float, float]) -> list[float]:
     """The shortest turn from `up` to +Y, as glTF's x, y, z, w."""
     from scipy.spatial.transform import Rotation
 
-    return Rotation.from_matrix(shortest_turn(np.array(up), np.array([0.0, 1.0, 0.0]))).as_quat().tolist()
+    return Rotation.from_matrix(shortest_turn(up, (0, 1, 0))).as_quat().tolist()

@@ -8,6 +8,7 @@ whole.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ def joined(of: list[Part]) -> trimesh.Trimesh:
     if len(of) == 1 and of[0].color is None:
         return of[0].mesh
     starts = np.cumsum([0] + [len(part.mesh.vertices) for part in of])
-    colors = [np.broadcast_to(part.color or (0.8, 0.8, 0.8), (len(part.mesh.faces), 3)) for part in of]
+    colors = [np.tile(np.array(part.color or (0.8, 0.8, 0.8), np.float64), (len(part.mesh.faces), 1)) for part in of]
     return trimesh.Trimesh(
         np.concatenate([part.mesh.vertices for part in of]),
         np.concatenate([part.mesh.faces + start for part, start in zip(of, starts[:-1], strict=True)]),
@@ -152,11 +153,11 @@ def offset_for_float32(of: list[Part]) -> Float64[np.ndarray, "3"]:
     return (bounds.min(0) + bounds.max(0)) / 2
 
 
-def shortest_turn(a: Float64[np.ndarray, "3"], b: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
-    """The rotation by the least angle that takes direction a to direction b."""
+def shortest_turn(start: Sequence[float], end: Sequence[float]) -> Float64[np.ndarray, "3 3"]:
+    """The rotation by the least angle that takes one direction to another."""
     from scipy.spatial.transform import Rotation
 
-    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    a, b = np.array(start, np.float64) / np.linalg.norm(start), np.array(end, np.float64) / np.linalg.norm(end)
     axis, angle = np.cross(a, b), np.arccos(np.clip(a @ b, -1, 1))
     if np.linalg.norm(axis) < 1e-12:
         axis = np.cross(a, np.eye(3)[np.abs(a).argmin()])

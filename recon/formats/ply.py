@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.meshes import checked, float32_loses, whole
+from recon.formats.ply_elements import Lists, Table, read_ply
 from recon.inputs import Label
 from recon.scene import Frame, Scene
-from render.meshes import own_colors
+from render.meshes import own_colors, to_bytes
 
 if TYPE_CHECKING:
     import trimesh
-
-LONGEST_HEADER = 1 << 16
-SCALARS = {
-    **{"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2"},
-    **{"ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4"},
-    **{"float": "f4", "float32": "f4", "double": "f8", "float64": "f8"},
-}
 
 
 def write(scene: Scene, path: Path) -> None:
@@ -45,29 +40,52 @@ def write(scene: Scene, path: Path) -> None:
 
 
 def read(path: Path) -> Scene:
-    """The mesh of an ASCII or binary PLY file, with its vertex or face colours; an object where the file names a label.
+    """The mesh of a text or binary PLY file, polygons cut into triangles, with its vertex or face colours; an object
+    where the file names a label.
 
     Raises:
         UserError: the file is no PLY file, is shorter than its header says, or holds no valid mesh.
     """
     import trimesh
 
-    counts, facts = _header(path)
-    try:
-        loaded = trimesh.load(path, file_type="ply", process=False)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as problem:
-        raise UserError(f"{path}: cannot be read as PLY ({problem})") from problem
-    if not isinstance(loaded, trimesh.Trimesh):
-        raise UserError(f"{path}: holds points and no face; a mesh needs at least one triangle")
-    if len(loaded.vertices) != counts.get("vertex"):
-        raise UserError(
-            f"{path}: ends early: its header says {counts.get('vertex')} vertices, it holds {len(loaded.vertices)}"
-        )
-    mesh = checked(loaded, path)
-    frame = Frame(unit=facts["unit"], up=facts["up"])
-    if "label" in facts:
-        return Scene(objects={facts["label"].name: mesh}, labels=(facts["label"],), frame=frame)
-    return Scene(mesh=mesh, frame=frame)
+    file = read_ply(path)
+    vertex, face = file.tables.get("vertex", {}), file.tables.get("face", {})
+    polygons = face.get("vertex_indices", face.get("vertex_index"))
+    if not {"x", "y", "z"} <= vertex.keys() or not isinstance(polygons, Lists):
+        raise UserError(f"{path}: holds no mesh: it needs vertices with x, y, z and faces with vertex_indices")
+    triangles, polygon = _fans(polygons)
+    face_colors = _colors(face)
+    mesh = trimesh.Trimesh(
+        np.stack([np.asarray(vertex[axis], np.float64) for axis in "xyz"], axis=1),
+        triangles,
+        vertex_colors=_colors(vertex),
+        face_colors=None if face_colors is None else face_colors[polygon],
+        process=False,
+    )
+    facts = next((_facts(comment[6:]) for comment in file.comments if comment.startswith("relief")), None)
+    facts = facts or _Facts("unknown", (0.0, 0.0, 1.0), None)
+    frame = Frame(unit=facts.unit, up=facts.up)
+    if facts.label is not None:
+        return Scene(objects={facts.label.name: checked(mesh, path)}, labels=(facts.label,), frame=frame)
+    return Scene(mesh=checked(mesh, path), frame=frame)
+
+
+def _fans(polygons: Lists) -> tuple[Int[np.ndarray, "f 3"], Int[np.ndarray, "f"]]:
+    """Each polygon as a fan of triangles around its first corner, and the polygon that each triangle is of."""
+    count = np.maximum(np.diff(polygons.starts) - 2, 0)
+    polygon = np.repeat(np.arange(len(count)), count)
+    first = polygons.starts[polygon]
+    second = first + 1 + np.arange(len(polygon)) - np.repeat(np.cumsum(count) - count, count)
+    return polygons.values[np.stack([first, second, second + 1], axis=1)].astype(np.int64), polygon
+
+
+def _colors(table: Table) -> UInt8[np.ndarray, "n 3"] | None:
+    """sRGB bytes of the rows, if the table has them; numbers that are no integers count from 0 to 1."""
+    columns = [table.get(name) for name in ("red", "green", "blue")]
+    if not all(isinstance(column, np.ndarray) for column in columns):
+        return None
+    values = np.stack(columns, axis=1)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return to_bytes(values) if values.dtype.kind == "f" else values.astype(np.uint8)
 
 
 def _encoded(mesh: trimesh.Trimesh, facts: dict[str, Any]) -> bytes:
@@ -93,46 +111,23 @@ def _encoded(mesh: trimesh.Trimesh, facts: dict[str, Any]) -> bytes:
     return "\n".join([*lines, "end_header", ""]).encode("ascii") + vertices.tobytes() + faces.tobytes()
 
 
-def _header(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """The header's element counts and Relief's own comment (unit, up, label), checked against the file's size.
+class _Facts(NamedTuple):
+    """What Relief's comment says."""
 
-    Raises:
-        UserError: it is no PLY header, or it promises more than the file holds.
-    """
-    with path.open("rb") as file:
-        head = file.read(LONGEST_HEADER)
-    body = head.find(b"end_header")
-    if not head.startswith(b"ply") or body < 0:
-        raise UserError(f"{path}: is no PLY file: it does not begin with a PLY header")
-    counts: dict[str, int] = {}
-    least, element, facts = 0, 0, {"unit": "unknown", "up": (0.0, 0.0, 1.0)}
-    binary = False
-    for line in head[:body].decode("latin-1").splitlines():
-        match line.split():
-            case ["format", kind, *_]:
-                binary = kind != "ascii"
-            case ["element", name, count] if count.isdigit():
-                element = counts[name] = int(count)
-            case ["property", "list", size, *_]:
-                least += element * (np.dtype(SCALARS.get(size, "u1")).itemsize if binary else 2)
-            case ["property", kind, _]:
-                least += element * (np.dtype(SCALARS.get(kind, "u1")).itemsize if binary else 2)
-            case ["comment", "relief", *_]:
-                facts = _facts(line.split("relief", 1)[1]) or facts
-    if least > path.stat().st_size - body:
-        raise UserError(f"{path}: its header promises at least {least} bytes, the file holds {path.stat().st_size}")
-    return counts, facts
+    unit: str
+    up: tuple[float, float, float]
+    label: Label | None
 
 
-def _facts(text: str) -> dict[str, Any] | None:
+def _facts(text: str) -> _Facts | None:
     """Relief's comment, or None where it is not what `write` writes: a comment makes no file unreadable."""
     try:
         said = json.loads(text)
         x, y, z = map(float, said["up"])
-        facts: dict[str, Any] = {"unit": str(said["unit"]), "up": (x, y, z)}
+        label = None
         if "label" in said:
             red, green, blue = map(float, said["label"]["color"])
-            facts["label"] = Label(int(said["label"]["id"]), str(said["label"]["name"]), (red, green, blue))
+            label = Label(int(said["label"]["id"]), str(said["label"]["name"]), (red, green, blue))
+        return _Facts(str(said["unit"]), (x, y, z), label)
     except (ValueError, KeyError, TypeError):
         return None
-    return facts

@@ -34,7 +34,7 @@ def write(scene: Scene, path: Path) -> None:
     written = parts(scene)
     offset = offset_for_float32(written)
     turn = np.eye(4)
-    turn[:3, :3] = shortest_turn(np.array(scene.frame.up), np.array([0.0, 0.0, 1.0]))
+    turn[:3, :3] = shortest_turn(scene.frame.up, (0, 0, 1))
     with replacing(path) as partial:
         stage = Usd.Stage.CreateNew(str(partial))
         UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
@@ -68,7 +68,7 @@ def _add_mesh(stage: Any, at: str, part: Part, offset: np.ndarray) -> None:
     mesh.GetPrim().SetDisplayName(part.name)
     kind, own = own_colors(part.mesh)
     if part.color is not None or kind is None:
-        colors, spread = np.array([part.color or (0.8, 0.8, 0.8)]), UsdGeom.Tokens.constant
+        colors, spread = np.array([part.color or (0.8, 0.8, 0.8)], np.float64), UsdGeom.Tokens.constant
         _bind_material(stage, mesh, to_linear(colors[0]).tolist())
     else:
         colors, spread = own / 255, UsdGeom.Tokens.vertex if kind == "vertex" else UsdGeom.Tokens.uniform
