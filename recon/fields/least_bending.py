@@ -155,9 +155,13 @@ def _apply(f, out, cell, place, weight, bending, twist, once, twice):
     """out = (W' w W + bending L L - twist L L L) f inside the border; `once` and `twice` take L f and L L f."""
     _laplacian(f, once)
     _laplacian(once, twice)
-    _laplacian(twice, out)
-    out *= -twist
-    out += bending * twice
+    nx, ny, nz = f.shape
+    for i in range(1, nx - 1):
+        for j in range(1, ny - 1):
+            for k in range(1, nz - 1):
+                g = twice
+                around = g[i - 1, j, k] + g[i + 1, j, k] + g[i, j - 1, k] + g[i, j + 1, k] + g[i, j, k - 1] + g[i, j, k + 1]
+                out[i, j, k] = bending * g[i, j, k] - twist * (around - 6 * g[i, j, k])
     for m in range(cell.shape[0]):
         i, j, k = cell[m]
         a, b, c = place[m]

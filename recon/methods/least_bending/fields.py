@@ -25,6 +25,7 @@ from scipy.ndimage import label as connected_components
 from scipy.spatial import ConvexHull, Delaunay, cKDTree
 
 from recon.errors import UserError
+from recon.fields.closest import ClosestPoints
 from recon.fields.least_bending import Lattice, Rows, copy_border, refine, solve, zero_crossings
 from recon.inputs import BACKGROUND
 from recon.planar import Outline, distance_to_segments, inside_on_lattice, samples
@@ -137,9 +138,7 @@ class _Problem:
         """The field on the lattice of a level, from that of the level before, and its mean size on the contours."""
         lattice, recipe = self.lattices[level], self.recipe
         knowledge = _Knowledge(self.outlines, lattice, self.lattices[0].step / 4, recipe, self.spacing)
-        far = knowledge.distance(self.lattices[0].nodes()).reshape(self.lattices[0].shape).astype(np.float32)
-        for _ in range(level):
-            far = refine(far)
+        far = knowledge.closest.distance_at_nodes()
         outside = -far if self.inverted else far
         field = outside.copy() if coarser is None else refine(coarser)
         copy_border(field, outside)
@@ -161,7 +160,8 @@ class _Problem:
         field = _without_unsupported_pockets(field, far, knowledge)
         zero = np.concatenate([zero_crossings(field, knowledge.lattice), knowledge.contour_points])
         original = np.abs(knowledge.values)
-        distance = cKDTree(zero).query(knowledge.points)[0].astype(np.float32)
+        nearest = zero[ClosestPoints(zero, knowledge.lattice).of(knowledge.points)]
+        distance = np.linalg.norm(nearest - knowledge.points, axis=1).astype(np.float32)
         return np.sign(knowledge.values) * np.clip(distance, self.recipe.floor * original, original)
 
 
@@ -177,7 +177,7 @@ class _Knowledge:
         self._segments = np.concatenate(
             [outline.segments_3d[segment] for outline, (_, _, segment) in zip(outlines, dense, strict=True)]
         )
-        self._tree = cKDTree(self.contour_points)
+        self.closest = ClosestPoints(self.contour_points, lattice)
 
         step = lattice.step * _thinning(outlines, lattice)
         on_planes = [_plane_nodes(outline, lattice, step) for outline in outlines]
@@ -202,8 +202,7 @@ class _Knowledge:
 
     def distance(self, points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, " n"]:
         """The distance in space to the contours: to the segment of the nearest sample."""
-        nearest = self._tree.query(points)[1]
-        return distance_to_segments(points, self._segments[nearest])
+        return distance_to_segments(points, self._segments[self.closest.of(points)])
 
     def touched(self, inside: bool) -> Bool[np.ndarray, "nx ny nz"]:
         """The nodes around the rows that are inside (or outside) or on a contour."""
