@@ -21,15 +21,14 @@ import numpy as np
 from jaxtyping import Float, Int8, UInt8
 from numba import njit
 
+from recon.surface.cells import EDGES, FACE_CORNERS, FACE_EDGES
+
 if TYPE_CHECKING:
     import trimesh
 
 # A crossing keeps this share of the lattice step away from the nodes, so that where the field is exactly `level` at a
 # node the up to six crossings around it stay distinct points, also after a float32 file.
 NODE_CLEARANCE = 1e-3
-
-# Corner c of a cell stands at (c & 1, c >> 1 & 1, c >> 2 & 1); an edge is its axis and the lower of its two corners.
-EDGES = tuple((axis, corner) for axis in range(3) for corner in range(8) if not corner >> axis & 1)
 
 
 def isosurface(
@@ -143,30 +142,15 @@ def _triangle_table() -> tuple[Int8[np.ndarray, "patterns 5 3"], UInt8[np.ndarra
     return triangles, counts
 
 
-@cache
-def _face_rings() -> tuple[tuple[int, ...], ...]:
-    """The four corners of each cell face, clockwise seen from outside the cell."""
-    rings = []
-    for axis in range(3):
-        u, v = 1 << (axis + 1) % 3, 1 << (axis + 2) % 3
-        ring = (0, v, u | v, u)
-        rings += [ring[::-1], tuple(corner | 1 << axis for corner in ring)]
-    return tuple(rings)
-
-
-def _edge_between(a: int, b: int) -> int:
-    """The number of the edge between two neighbouring corners."""
-    return EDGES.index(((a ^ b).bit_length() - 1, min(a, b)))
-
-
 def _loops(pattern: int) -> list[list[int]]:
     """The closed loops of edge crossings that the module's rule makes in a cell of this pattern."""
     following = {}
-    for ring in _face_rings():
-        pairs = [(a, b) for a, b in zip(ring, ring[1:] + ring[:1], strict=True) if (pattern >> a ^ pattern >> b) & 1]
-        for n, (a, b) in enumerate(pairs):
-            if pattern >> a & 1:
-                following[_edge_between(a, b)] = _edge_between(*pairs[(n + 1) % len(pairs)])
+    for corners, edges in zip(FACE_CORNERS, FACE_EDGES, strict=True):
+        inside = [pattern >> corner & 1 for corner in corners]
+        crossed = [n for n in range(4) if inside[n] != inside[(n + 1) % 4]]
+        for m, n in enumerate(crossed):
+            if inside[n]:
+                following[edges[n]] = edges[crossed[(m + 1) % len(crossed)]]
     loops = []
     while following:
         loop = [next(iter(following))]
@@ -192,6 +176,4 @@ def _triangulations(loop: list[int]) -> Iterator[list[tuple[int, int, int]]]:
 
 def _in_one_face(edge: int, other: int) -> bool:
     """Whether a face of the cell contains both edges."""
-    (axis, corner), (other_axis, other_corner) = EDGES[edge], EDGES[other]
-    fixed = 7 & ~(1 << axis | 1 << other_axis)
-    return any(fixed >> a & 1 and not (corner ^ other_corner) >> a & 1 for a in range(3))
+    return any(edge in edges and other in edges for edges in FACE_EDGES)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mesh_assertions import assert_closed_and_manifold
 
 from recon.surface.marching import isosurface
 
@@ -17,26 +18,6 @@ def with_outer_border(values):
     values[:, [0, -1]] = 1
     values[:, :, [0, -1]] = 1
     return values
-
-
-def assert_closed_and_manifold(mesh):
-    """Every directed edge once, its opposite once; the faces around every vertex form one closed fan."""
-    faces = np.asarray(mesh.faces)
-    start, end, opposite = (np.concatenate([faces[:, (k + m) % 3] for k in range(3)]) for m in range(3))
-    n = len(mesh.vertices)
-    assert len(np.unique(start * n + end)) == len(start), "an edge has two faces on the same side"
-    assert np.array_equal(np.sort(start * n + end), np.sort(end * n + start)), "an edge has a face on one side only"
-    # Around vertex s the face (s, e, o) leads from neighbour e to neighbour o: one cycle per vertex, not two.
-    corner_of = {edge: corner for corner, edge in enumerate((start * n + end).tolist())}
-    following = np.array([corner_of[edge] for edge in (start * n + opposite).tolist()])
-    unseen, cycles = np.ones(len(start), bool), np.zeros(n, int)
-    for corner in range(len(start)):
-        if unseen[corner]:
-            cycles[start[corner]] += 1
-            while unseen[corner]:
-                unseen[corner] = False
-                corner = following[corner]  # noqa: PLW2901
-    assert cycles.max(initial=0) <= 1, "two fans meet at a vertex"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
