@@ -10,6 +10,11 @@ import struct
 import warnings
 from pathlib import Path
 
+from pydicom.config import IGNORE
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
+
 from recon.errors import UserError
 from recon.formats import ReadOptions, dicom_rtstruct, dicom_seg
 from recon.formats.untrusted import failures_named
@@ -32,6 +37,8 @@ PARSE_FAILURES = (
     RecursionError,
     RuntimeError,
     struct.error,
+    InvalidDicomError,
+    BytesLengthException,
 )
 
 
@@ -73,9 +80,6 @@ def _region_file(folder: Path) -> tuple[Path, str]:
 
 def _sop_class(file: Path) -> str:
     """The UID of what the file holds, from its meta header alone."""
-    from pydicom.errors import InvalidDicomError
-    from pydicom.filereader import read_file_meta_info
-
     with failures_named(file), file.open("rb") as stream:
         start = stream.read(132)
     if start[128:] != b"DICM":
@@ -88,14 +92,12 @@ def _sop_class(file: Path) -> str:
             if meta.get("TransferSyntaxUID") == DEFLATED:
                 raise UserError(f"{file}: is deflated as a whole, which is not read; export it uncompressed")
             return str(meta.get("MediaStorageSOPClassUID", ""))
-        except (InvalidDicomError, *PARSE_FAILURES) as error:
+        except PARSE_FAILURES as error:
             raise UserError(f"{file}: its DICOM header is damaged ({_in_short(error)}); export it anew") from error
 
 
 def _kind(sop_class: str) -> str:
-    from pydicom.uid import UID
-
-    return UID(sop_class).name or "unknown"
+    return UID(sop_class, validation_mode=IGNORE).name or "unknown"
 
 
 def _in_short(error: Exception) -> str:

@@ -13,19 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
+from pydicom import Dataset, dcmread
 
 from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.labels import Color, color_from_bytes, label_table
 from recon.formats.outlines import Remarks, combine_outlines, fit_plane, in_plane_axes
 from recon.inputs import CrossSections, Plane
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 SAME_PLANE = 0.05  # mm; contours are written to .01 or finer, slices stand .1 or more apart
 OFF_PLANE_REFUSED = 1e-2  # of the extent
@@ -47,8 +44,6 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
     Raises:
         UserError: no closed contour, all on one plane, a contour that is not planar or not finite.
     """
-    from pydicom import dcmread
-
     dataset = dcmread(path)
     remarks = Remarks(path)
     rois = [(int(roi.ROINumber), str(roi.get("ROIName", ""))) for roi in dataset.get("StructureSetROISequence", [])]

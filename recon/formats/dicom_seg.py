@@ -6,13 +6,15 @@ orientation and the pixel spacing (sy, sx). Frames are stacked into one volume; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt16
+from jaxtyping import Float64, Int, Shaped, UInt16
+from pydicom import Dataset, dcmread
+from pydicom.pixels.utils import iter_pixels
 
 from recon.errors import UserError
 from recon.formats import ReadOptions
@@ -20,9 +22,6 @@ from recon.formats.label_map import MAX_LABEL, check_shape, label_sections
 from recon.formats.labels import Color, color_from_cielab
 from recon.formats.untrusted import check_promise
 from recon.inputs import CrossSections
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 UNEVEN = 0.02
 """Frame positions may be off an even spacing by this part of it: they are written as rounded decimals."""
@@ -43,8 +42,6 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
     Raises:
         UserError: the frames are not one stack of evenly spaced parallel slices, or are less than the header promises.
     """
-    from pydicom import dcmread
-
     header = dcmread(path, stop_before_pixels=True)
     kind = str(_required(path, header, "SegmentationType"))
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
@@ -135,21 +132,32 @@ def _paint(
     path: Path, header: Dataset, stack: _Stack, numbers: Sequence[int]
 ) -> tuple[UInt16[np.ndarray, "nx ny nz"], int]:
     """The label volume, and how many voxels more than one segment claims. Number 0 takes the frame's own values."""
-    from pydicom.pixels.utils import iter_pixels
-
     voxels = np.zeros((int(header.Columns), int(header.Rows), stack.slices), np.uint16, order="F")
     threshold = int(header.get("MaximumFractionalValue", 1)) / 2
     shared = 0
-    for frame, pixels in enumerate(iter_pixels(path, raw=True)):
-        slice_ = voxels[:, :, stack.slice_of_frame[frame]].T
-        number = numbers[frame]
+    for pixels, number, index in zip(_pixels(path), numbers, stack.slice_of_frame, strict=True):
+        slice_ = voxels[:, :, index].T
         if number == 0:
             slice_[:] = np.where(pixels > 0, pixels, slice_)
             continue
-        inside = pixels > 0 if threshold == 0.5 else pixels >= threshold
+        inside = pixels >= max(threshold, 1)
         shared += int((inside & (slice_ > 0) & (slice_ != number)).sum())
         slice_[inside] = number
     return voxels, shared
+
+
+def _pixels(path: Path) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
+    """The frames one after the other. Frames of single bits follow each other without padding (PS3.5 8.1.1), lowest bit
+    first, so that a frame may start within a byte; pydicom reads those wrong and is asked for the other kinds only."""
+    dataset = dcmread(path)
+    if dataset.BitsAllocated != 1 or dataset.file_meta.TransferSyntaxUID.is_compressed:
+        yield from iter_pixels(dataset, raw=True)
+        return
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    size = dataset.Rows * dataset.Columns
+    for start in range(0, dataset.NumberOfFrames * size, size):
+        bits = np.unpackbits(packed[start // 8 : (start + size + 7) // 8], bitorder="little")
+        yield bits[start % 8 :][:size].reshape(dataset.Rows, dataset.Columns)
 
 
 def _segments(header: Dataset) -> tuple[dict[int, str], dict[int, Color]]:

@@ -42,7 +42,7 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
     """
     try:
         content = msgspec.json.decode(read_whole(path, MAX_BYTES))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: is not sound JSON ({error}); the file is damaged or cut short") from error
     remarks = Remarks(path)
     heights: dict[float, list[Float64[np.ndarray, "n 2"]]] = defaultdict(list)

@@ -9,6 +9,7 @@ The spacing is the user's --spacing; else a TIFF's resolution, and for the slice
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ SUFFIXES = (".png", ".tif", ".tiff")
 VALUE_MODES = ("1", "L", "P", "I;16", "I;16B", "I", "F")
 COLOR_MODES = ("RGB", "RGBA", "LA")
 MAX_COLORS = 256
+TIFF_MAX_RATIOS = {"raw": 1, "packbits": 128, "tiff_lzw": 4096, "tiff_adobe_deflate": 1032, "tiff_deflate": 1032}
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, DESCRIPTION = 282, 283, 296, 270  # tags of TIFF
 TIFF_MILLIMETRES = {2: 25.4, 3: 10.0}  # ResolutionUnit: inch, centimetre
 IMAGEJ_MILLIMETRES = {
@@ -89,8 +91,10 @@ def _opened(file: Path) -> Iterator[Image]:
     from PIL import Image
 
     try:
-        with failures_named(file), Image.open(file, formats=("PNG", "TIFF")) as image:
-            yield image
+        with failures_named(file), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tags; what is used of them is checked
+            with Image.open(file, formats=("PNG", "TIFF")) as image:
+                yield image
     except (SyntaxError, ValueError, TypeError, KeyError, Image.DecompressionBombError) as error:
         raise UserError(f"{file}: is not a sound PNG or TIFF image ({error}); save it anew") from error
 
@@ -127,11 +131,9 @@ def _check_size(file: Path, image: Image) -> None:
             f"{file}: its pixels are {image.mode}; labels come as grey values, palette indices or RGB colours"
         )
     bits = {"1": 1, "L": 8, "P": 1, "RGB": 24, "RGBA": 32, "LA": 16}.get(image.mode, 16)
-    pixels = image.size[0] * image.size[1] * bits // 8
-    if image.format == "PNG":
-        check_promise(file, pixels, file.stat().st_size, GZIP_MAX_RATIO)
-    elif image.info.get("compression") == "raw":
-        check_promise(file, pixels, file.stat().st_size)
+    ratio = GZIP_MAX_RATIO if image.format == "PNG" else TIFF_MAX_RATIOS.get(image.info.get("compression", ""))
+    if ratio is not None:
+        check_promise(file, image.size[0] * image.size[1] * bits // 8, file.stat().st_size, ratio)
 
 
 def _difference(place: str, found: tuple, expected: tuple) -> str:

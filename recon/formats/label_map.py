@@ -115,13 +115,10 @@ def label_sections(
 
     Raises:
         UserError: fewer than two slices are kept, no label is on them, an axis that does not exist, an affine that is
-            not finite and invertible, or grey values instead of labels.
+            not usable, or grey values instead of labels.
     """
     names, colors = dict(names or {}), dict(colors or {})
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) == 0:
-        raise UserError(
-            f"{path}: its orientation is not usable: the directions of the axes must be finite and distinct"
-        )
+    _check_affine(path, affine)
     if voxels.dtype != np.uint16:
         voxels, names, colors = _renumber(path, voxels, names, colors)
         notes += (f"Label ids go beyond {MAX_LABEL}: renumbered, the names keep them.",)
@@ -145,6 +142,18 @@ def label_sections(
         notes += (f"Labels on left-out slices only, not reconstructed: {len(unseen)}.",)
     volume = LabelVolume(voxels, affine, axis, kept)
     return CrossSections(label_table(ids.tolist(), names, colors), volume=volume, unit=unit, notes=notes)
+
+
+def _check_affine(path: Path, affine: Float64[np.ndarray, "4 4"]) -> None:
+    """Raises a UserError where the axes' directions do not span space, or spacings or origin are beyond any use."""
+    with np.errstate(all="ignore"):
+        steps = np.linalg.norm(affine[:3, :3], axis=0)
+        volume = abs(np.linalg.det(affine[:3, :3] / steps))
+        usable = (steps > 1e-12).all() and np.abs(affine).max() < 1e12 and volume > 1e-6
+    if not usable:
+        raise UserError(
+            f"{path}: its orientation is not usable: its axes need finite, distinct directions and spacings"
+        )
 
 
 def _coarsest_axis(affine: Float64[np.ndarray, "4 4"]) -> int:

@@ -94,7 +94,10 @@ def _voxel_layout(path: Path, header: Nifti1Header) -> tuple[tuple[int, ...], np
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     check_shape(path, shape)
-    dtype = header.get_data_dtype()
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError as error:
+        raise UserError(f"{path}: its header gives its voxels the unknown type {error}; it is damaged") from error
     if dtype.kind not in "iuf":
         raise UserError(
             f"{path}: its voxels are {dtype}, not plain numbers; a label map holds one whole number a voxel"
