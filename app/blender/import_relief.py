@@ -61,9 +61,9 @@ def this_folder():
 def import_folder(folder):
     """Imports what lies in the folder; gives the new collection."""
     collection = new_collection("Relief", bpy.context.scene.collection)
-    facts, to_blender = frame_of(folder / "scene.glb")
-    set_units(facts["unit"])
-    objects = import_objects(folder / "scene.glb", new_collection("Objects", collection))
+    unit, offset, to_blender = frame_of(folder / "scene.glb")
+    set_units(unit)
+    objects = import_objects(folder / "scene.glb", to_blender, offset, new_collection("Objects", collection))
     low, high = bounds(objects)
     size = (high - low).length
     if (folder / "contours.json").is_file():
@@ -77,13 +77,25 @@ def import_folder(folder):
 
 
 def frame_of(path):
-    """The export's unit and upward direction, and the matrix from the user's coordinates to Blender's: metres, Z-up."""
+    """The export's unit, the offset that all its vertices lack, and the rows of the 3x3 matrix that takes the user's
+    coordinates to Blender's (metres, Z-up), in float64: map coordinates are too large for Blender's own float32."""
     with path.open("rb") as file:
         length = struct.unpack("<4sIIII", file.read(20))[3]
         document = json.loads(file.read(length))
     facts = document["nodes"][0]["extras"]["relief"]
-    turn = Vector(facts["up"]).rotation_difference(Vector((0, 0, 1))).to_matrix().to_4x4()
-    return facts, turn @ Matrix.Scale(METRES.get(facts["unit"], 1.0), 4)
+    scale = METRES.get(facts["unit"], 1.0)
+    rows = [[scale * value for value in row] for row in turn_to_z(facts["up"])]
+    return facts["unit"], document["nodes"][1]["translation"], rows
+
+
+def turn_to_z(up):
+    """The rows of the shortest rotation that takes `up` to +Z: with v = up x z, 1 + [v] + [v]^2 / (1 + up . z)."""
+    length = sum(value * value for value in up) ** 0.5
+    x, y, z = (value / length for value in up)
+    if z < -1 + 1e-9:
+        return [[1, 0, 0], [0, -1, 0], [0, 0, -1]]
+    share = 1 / (1 + z)
+    return [[1 - x * x * share, -x * y * share, -x], [-x * y * share, 1 - y * y * share, -y], [x, y, z]]
 
 
 def set_units(unit):
@@ -95,18 +107,21 @@ def set_units(unit):
         settings.length_unit = LENGTH_UNITS[unit]
 
 
-def import_objects(path, collection):
-    """The GLB's meshes as objects of the collection, nothing but a location left of their transforms."""
+def import_objects(path, to_blender, offset, collection):
+    """The GLB's meshes as objects of the collection, nothing but a location left of their transforms.
+
+    The location is the offset, taken to Blender in float64: the importer's float32 loses metres of a map coordinate.
+    """
     before = set(bpy.data.objects)
     bpy.ops.import_scene.gltf(filepath=str(path))
     bpy.context.view_layer.update()
     new = [item for item in bpy.data.objects if item not in before]
     meshes = [item for item in new if item.type == "MESH"]
-    placed = [(item, item.matrix_world.copy()) for item in meshes]
-    for item, matrix in placed:
+    turned = [(item, item.matrix_world.to_3x3().to_4x4()) for item in meshes]
+    for item, matrix in turned:
         item.parent = None
-        item.data.transform(matrix.to_3x3().to_4x4())
-        item.matrix_world = Matrix.Translation(matrix.translation)
+        item.data.transform(matrix)
+        item.matrix_world = Matrix.Translation(to_world(to_blender, offset))
         item.data.name = item.name
         for material in item.data.materials:
             finish_material(material, item.data)
@@ -135,7 +150,6 @@ def finish_material(material, mesh):
 def add_contours(contours, to_blender, thickness, collection):
     """A curve object for each label of the input; they show the input and are left out of renders."""
     collection.hide_render = True
-    offset, local = Vector(contours["offset"]), to_blender.to_3x3()
     groups = {}
     for contour in contours["contours"]:
         groups.setdefault((contour["label"], tuple(contour["color"])), []).append(contour)
@@ -147,12 +161,12 @@ def add_contours(contours, to_blender, thickness, collection):
         for contour in members:
             spline = curve.splines.new("POLY")
             spline.points.add(len(contour["points"]) - 1)
-            flat = [number for point in contour["points"] for number in (*(local @ Vector(point)), 1.0)]
+            flat = [number for point in contour["points"] for number in (*to_world(to_blender, point), 1.0)]
             spline.points.foreach_set("co", flat)
             spline.use_cyclic_u = contour["closed"]
         curve.materials.append(plain_material(f"{label} contours", color))
         item = bpy.data.objects.new(curve.name, curve)
-        item.location = to_blender @ offset
+        item.location = to_world(to_blender, contours["offset"])
         collection.objects.link(item)
 
 
@@ -168,7 +182,8 @@ def plain_material(name, srgb):
 
 def add_cameras(cameras, to_blender, size, collection):
     """A camera object for each camera of the input (OpenCV axes, intrinsics in pixels)."""
-    scale = to_blender.to_scale()[0]
+    world = Matrix(to_blender).to_4x4()
+    scale = world.to_scale()[0]
     for entry in cameras:
         (fx, _, cx), (_, _, cy) = entry["intrinsics"][0], entry["intrinsics"][1]
         width, height = entry["width"], entry["height"]
@@ -179,7 +194,7 @@ def add_cameras(cameras, to_blender, size, collection):
         camera.shift_y = (cy - height / 2) / width
         camera.display_size = size
         item = bpy.data.objects.new(entry["name"], camera)
-        pose = to_blender @ Matrix(entry["world_to_camera"]).inverted() @ OPENCV_TO_BLENDER
+        pose = world @ Matrix(entry["world_to_camera"]).inverted() @ OPENCV_TO_BLENDER
         item.matrix_world = pose @ Matrix.Scale(1 / scale, 4)
         collection.objects.link(item)
 
@@ -218,6 +233,11 @@ def show_whole(size):
             for space in area.spaces:
                 if space.type == "VIEW_3D":
                     space.clip_start, space.clip_end = min(0.01, size / 1000), max(1000.0, size * 100)
+
+
+def to_world(matrix, point):
+    """matrix @ point, in float64."""
+    return [sum(row[i] * point[i] for i in range(3)) for row in matrix]
 
 
 def bounds(objects):

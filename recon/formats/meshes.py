@@ -139,9 +139,10 @@ def joined(of: list[Part]) -> trimesh.Trimesh:
 
 
 def float32_loses(points: Float[np.ndarray, "n 3"]) -> bool:
-    """Whether float32 would move a point by more than 1e-6 of the extent, as it does far from the origin."""
+    """Whether float32 may move a point by more than 1e-6 of the extent, as it does far from the origin."""
     extent = float(np.ptp(points, axis=0).max())
-    return bool(np.abs(points.astype(np.float32) - points).max() > COORDINATE_TOLERANCE * extent)
+    step = float(np.spacing(np.float32(np.abs(points).max())))
+    return step / 2 > COORDINATE_TOLERANCE * extent
 
 
 def offset_for_float32(of: list[Part]) -> Float64[np.ndarray, "3"]:

@@ -1,0 +1,212 @@
+"""The Blender export opened by Blender itself: a Python that has bpy, named by RELIEF_BPY_PYTHON, in a subprocess."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from app.export import export
+from recon.formats.meshes import read_scene
+from recon.formats.scene_folder import write_scene_folder
+from recon.inputs import CrossSections, Label, Plane, Ring
+from recon.scene import Frame, Scene
+from render.cameras import Camera, look_at
+
+PYTHON = os.environ.get("RELIEF_BPY_PYTHON", "")
+pytestmark = [
+    pytest.mark.blender,
+    pytest.mark.skipif(not PYTHON, reason="RELIEF_BPY_PYTHON does not name a Python that has bpy"),
+]
+
+PROBE = """
+import bpy, json, sys
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
+bpy.ops.wm.open_mainfile(filepath=sys.argv[1])
+scene = bpy.context.scene
+found = {"unit": [scene.unit_settings.system, scene.unit_settings.length_unit, scene.unit_settings.scale_length]}
+found["objects"] = {}
+for item in bpy.data.objects:
+    entry = {"type": item.type, "collections": [c.name for c in item.users_collection], "scale": list(item.scale)}
+    entry["rotation"] = list(item.rotation_euler)
+    entry["parent"] = item.parent is not None
+    if item.type == "MESH":
+        world = item.matrix_world
+        entry["points"] = [list(world @ v.co) for v in item.data.vertices]
+        entry["faces"] = [list(p.vertices) for p in item.data.polygons]
+        entry["normals"] = [list(n.vector) for n in item.data.corner_normals]
+        entry["corners"] = [loop.vertex_index for loop in item.data.loops]
+        surface = item.data.materials[0].node_tree.nodes["Principled BSDF"]
+        for name in ("Base Color", "Metallic", "Roughness"):
+            value = surface.inputs[name].default_value
+            entry[name] = list(value) if name == "Base Color" else value
+        entry["material"] = item.data.materials[0].name
+        entry["linked"] = [link.from_node.layer_name for link in surface.inputs["Base Color"].links]
+        entry["colors"] = [list(c.color) for a in item.data.color_attributes for c in a.data]
+    if item.type == "CURVE":
+        entry["points"] = [list(item.matrix_world @ p.co.to_3d()) for s in item.data.splines for p in s.points]
+        entry["cyclic"] = [s.use_cyclic_u for s in item.data.splines]
+        entry["radius"] = item.data.bevel_depth * item.data.splines[0].points[0].radius
+    if item.type == "CAMERA":
+        size = json.loads(sys.argv[2]).get(item.name)
+        if size:
+            scene.render.resolution_x, scene.render.resolution_y = size[:2]
+            bpy.context.view_layer.update()
+            entry["seen"] = list(world_to_camera_view(scene, item, Vector(size[2])))
+    found["objects"][item.name] = entry
+found["camera"] = scene.camera.name
+scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 8, False
+scene.view_settings.view_transform = "Standard"
+scene.render.resolution_x, scene.render.resolution_y = 96, 72
+scene.render.film_transparent = True
+scene.render.image_settings.file_format = "PNG"
+scene.render.image_settings.color_mode = "RGBA"
+scene.render.filepath = sys.argv[3]
+bpy.ops.render.render(write_still=True)
+print("FOUND" + json.dumps(found))
+"""
+
+
+def seen_by_blender(tmp_path: Path, scene: Scene, sections: CrossSections | None = None, cameras: dict | None = None):
+    """What Blender finds in scene.blend, and its picture of it (72, 96, 4) in [0, 1]."""
+    from PIL import Image
+
+    run = tmp_path / "run"
+    write_scene_folder(scene, run / "scene")
+    asked = {}
+    if cameras is not None:
+        asked = {entry["name"]: [entry["width"], entry["height"], entry.pop("probe")] for entry in cameras["cameras"]}
+        (run / "scene" / "cameras.json").write_text(json.dumps(cameras))
+    folder = export(run, "blender", sections=sections, blender=Path(PYTHON)).path
+    (tmp_path / "probe.py").write_text(PROBE)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    picture = tmp_path / "picture.png"
+    command = [PYTHON, "-s", tmp_path / "probe.py", folder / "scene.blend", json.dumps(asked), picture]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=clean, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]
+    return json.loads(line[5:]), np.asarray(Image.open(picture)) / 255
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """A labelled scene in millimetres with contours and a camera, through Blender."""
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=20.0)
+    ball.apply_translation((10.0, -40.0, 70.0))
+    box = trimesh.creation.box((10, 20, 30))
+    labels = (Label(1, "Lt Lung/<b>", (0.9, 0.2, 0.1)), Label(2, "Herz ü", (0.1, 0.3, 0.8)))
+    scene = Scene(objects={"Lt Lung/<b>": ball, "Herz ü": box}, labels=labels, frame=Frame(unit="mm"))
+    square = np.array([[-5, -10], [5, -10], [5, 10], [-5, 10.0]])
+    plane = Plane(np.array([0, 0, 7.0]), np.array([[1.0, 0, 0], [0, 1, 0]]), (Ring(square, 2),))
+    camera = Camera(
+        look_at((200, -300, 120), (0, 0, 20)), np.array([[500.0, 0, 170], [0, 500, 110], [0, 0, 1]]), 320, 240
+    )
+    probe = np.array([[12.0, -35, 60]])
+    entry = {
+        "name": "IMG_1.jpg",
+        "width": 320,
+        "height": 240,
+        "intrinsics": camera.intrinsics.tolist(),
+        "world_to_camera": camera.world_to_camera.tolist(),
+        "held_out": False,
+        "probe": (probe[0] * 1e-3).tolist(),
+    }
+    sections = CrossSections(labels=labels, contours=(plane,), unit="mm")
+    found, picture = seen_by_blender(tmp_path_factory.mktemp("blender"), scene, sections, {"cameras": [entry]})
+    return scene, found, picture, camera.project(probe)[0][0]
+
+
+def test_vertices_are_the_same_in_metres_z_up(opened):
+    scene, found, _, _ = opened
+    for name, mesh in scene.objects.items():
+        seen = found["objects"][name]
+        np.testing.assert_allclose(seen["points"], mesh.vertices * 1e-3, atol=1e-7)
+        np.testing.assert_array_equal(seen["faces"], mesh.faces)
+        assert seen["scale"] == pytest.approx([1, 1, 1]) and seen["rotation"] == pytest.approx([0, 0, 0], abs=1e-6)
+        assert not seen["parent"] and seen["collections"] == ["Objects"]
+
+
+def test_normals_point_outward_and_are_smooth(opened):
+    scene, found, _, _ = opened
+    ball, seen = scene.objects["Lt Lung/<b>"], found["objects"]["Lt Lung/<b>"]
+    outward = (ball.vertices - ball.vertices.mean(0))[seen["corners"]] / 20
+    assert np.einsum("nc,nc->n", seen["normals"], outward).min() > 0.999
+
+
+def test_materials_have_the_labels_names_and_linear_colours(opened):
+    """sRGB (0.9, 0.2, 0.1) is (0.787412, 0.033105, 0.010023) in linear light."""
+    seen = opened[1]["objects"]["Lt Lung/<b>"]
+    assert seen["material"] == "Lt Lung/<b>" and not seen["linked"]
+    np.testing.assert_allclose(seen["Base Color"], (0.787412, 0.033105, 0.010023, 1), atol=1e-4)
+    assert seen["Metallic"] == 0 and seen["Roughness"] == pytest.approx(0.8)
+
+
+def test_units_are_millimetres_and_nothing_is_left_of_the_importer(opened):
+    found = opened[1]
+    assert found["unit"] == ["METRIC", "MILLIMETERS", 1.0]
+    kinds = sorted(entry["type"] for entry in found["objects"].values())
+    assert kinds == ["CAMERA", "CAMERA", "CURVE", "LIGHT", "MESH", "MESH"]
+
+
+def test_contours_are_curves_on_the_surface(opened):
+    curve = opened[1]["objects"]["Herz ü contours"]
+    expected = np.array([[-5, -10, 7], [5, -10, 7], [5, 10, 7], [-5, 10, 7]]) * 1e-3
+    np.testing.assert_allclose(curve["points"], expected, atol=1e-8)
+    assert curve["cyclic"] == [True] and curve["collections"] == ["Contours"]
+    assert 1e-4 < curve["radius"] < 5e-4
+
+
+def test_a_camera_sees_a_point_where_opencv_says(opened):
+    """Blender counts from the lower left, in parts of the picture."""
+    _, found, _, pixel = opened
+    seen = found["objects"]["IMG_1.jpg"]["seen"]
+    np.testing.assert_allclose([seen[0] * 320, (1 - seen[1]) * 240], pixel, atol=0.02)
+    assert seen[2] > 0
+
+
+def test_the_picture_shows_all_in_its_colours(opened):
+    picture, found = opened[2], opened[1]
+    assert found["camera"] == "View"
+    alpha = picture[..., 3]
+    assert 0.05 < (alpha > 0.5).mean() < 0.7
+    border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
+    assert not border.any()
+    red, green, blue = np.moveaxis(picture[alpha > 0.99][:, :3], -1, 0)
+    lung, heart = (red > 1.6 * green) & (red > 2 * blue), (blue > 1.2 * green) & (blue > 1.6 * red)
+    assert lung.sum() > 100 and heart.sum() > 50 and (lung | heart).mean() > 0.9
+    assert red[lung].max() > 0.6  # lit, not black as a metal would be
+
+
+def test_vertex_colours_reach_the_material(tmp_path):
+    """A terrain with vertex colours, far from the origin, in metres: sRGB 128 is 0.215861 in linear light."""
+    x, y = np.meshgrid(np.linspace(0, 90, 10), np.linspace(0, 90, 10))
+    points = np.stack([x, y, 5 * np.sin(x / 20)], -1).reshape(-1, 3) + (512_000.0, 5_412_000.0, 900.0)
+    corner = np.arange(81) + np.arange(81) // 9
+    faces = np.concatenate(
+        [np.stack(c, 1) for c in ((corner, corner + 1, corner + 11), (corner, corner + 11, corner + 10))]
+    )
+    colors = np.tile(np.array([[128, 0, 255]], np.uint8), (100, 1))
+    terrain = trimesh.Trimesh(points, faces, vertex_colors=colors, process=False)
+    found, picture = seen_by_blender(tmp_path, Scene(mesh=terrain, frame=Frame(unit="m")))
+    seen = found["objects"]["mesh"]
+    assert seen["linked"] and found["unit"][1] == "METERS"
+    np.testing.assert_allclose(seen["colors"], np.tile((0.215861, 0, 1, 1), (len(seen["colors"]), 1)), atol=1e-4)
+    heights = np.array(seen["points"])[:, 2]
+    np.testing.assert_allclose(np.sort(heights), np.sort(points[:, 2]), atol=1e-4)
+    np.testing.assert_allclose(
+        np.mean(seen["points"], axis=0)[:2], points.mean(0)[:2], atol=0.5
+    )  # float32's step there
+    shown = picture[picture[..., 3] > 0.99]
+    assert len(shown) > 300 and np.median(shown[:, 2]) > 1.5 * np.median(shown[:, 1])
+
+
+def test_the_glb_is_read_back_as_it_was_by_relief(opened, tmp_path):
+    scene = opened[0]
+    write_scene_folder(scene, tmp_path / "scene")
+    back = read_scene(tmp_path / "scene" / "mesh.glb")
+    for name, mesh in scene.objects.items():
+        np.testing.assert_allclose(back.objects[name].vertices, mesh.vertices, atol=1e-5)
