@@ -56,8 +56,8 @@ class LabelGrid:
 class Scene:
     """Named meshes in reconstruction coordinates with the frame back to the user's.
 
-    `mesh` is the whole; `objects` maps a label's name to its own surface; `labels` gives ids and colours in the same
-    order as `objects`. Both hold `trimesh.Trimesh`, faces counter-clockwise seen from outside.
+    `objects` maps a label's name to its surface, and `labels` gives their ids and colours in the same order; a scene
+    of one piece without a name has `mesh` instead. Faces are counter-clockwise seen from outside.
     """
 
     mesh: trimesh.Trimesh | None = None
@@ -80,17 +80,3 @@ class Scene:
             objects={name: moved(mesh) for name, mesh in self.objects.items()},
             frame=Frame(unit=self.frame.unit, up=self.frame.up),
         )
-
-
-def joined(objects: dict[str, trimesh.Trimesh], labels: tuple[Label, ...]) -> trimesh.Trimesh:
-    """All objects as one mesh, each vertex in the sRGB colour of its label (grey without one)."""
-    import trimesh
-
-    colors = {label.name: label.color for label in labels}
-    parts = []
-    for name, mesh in objects.items():
-        part = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-        rgb = np.round(255 * np.array(colors.get(name, (0.7, 0.7, 0.7))))
-        part.visual.vertex_colors = np.tile(np.append(rgb, 255).astype(np.uint8), (len(mesh.vertices), 1))
-        parts.append(part)
-    return trimesh.util.concatenate(parts)

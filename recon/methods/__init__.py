@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from recon.errors import UserError
+from recon.inputs import CrossSections
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the registry. `module` holds the function `function` and the class `config`."""
+    """One row of the registry. `module` holds the function `function` and the class `config`, whose `at(quality)` gives
+    the config of a quality; where the method trains, also the function `budget`, which fits a config to a time."""
 
     name: str
     inputs: str
@@ -25,11 +27,16 @@ class Method:
     module: str
     function: str
     config: str
+    budget: str = ""
 
     def load(self) -> tuple[Callable[..., Any], type]:
         """The method's function and its config class."""
         module = importlib.import_module(self.module)
         return getattr(module, self.function), getattr(module, self.config)
+
+    def fitting(self, sections: CrossSections, config: Any, device: str, minutes: float) -> Any:
+        """The config whose training takes about that long on this machine."""
+        return getattr(importlib.import_module(self.module), self.budget)(sections, config, device, minutes)
 
 
 METHODS: tuple[Method, ...] = (
@@ -68,6 +75,7 @@ METHODS: tuple[Method, ...] = (
         module="recon.methods.orex",
         function="orex",
         config="OrexConfig",
+        budget="fit_to_minutes",
     ),
 )
 

@@ -18,9 +18,10 @@ from jaxtyping import Float32
 
 from recon.errors import UserError
 from recon.inputs import BACKGROUND, CrossSections
+from recon.fields.least_bending import refine
 from recon.methods.least_bending.fields import FieldsStage, LabelField
 from recon.planar import outlines
-from recon.scene import Frame, Scene, joined
+from recon.scene import Frame, Scene
 from recon.surface.label_surfaces import label_surfaces
 from recon.surface.marching import isosurface
 
@@ -43,7 +44,7 @@ class LeastBendingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Trainer) -> Scene:
-    """One closed surface per label, and all of them together.
+    """One closed surface per label.
 
     Raises:
         UserError: elevation contours (which have no inside), or no label that two planes show.
@@ -58,16 +59,14 @@ def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Tr
     shared = sections.partition and len(sections.labels) > 1
     wanted = [BACKGROUND] * shared + [label.id for label in sections.labels]
     regions = {label: [outline.in_frame(frame) for outline in outlines(sections, label)] for label in wanted}
-    fields = train(FieldsStage(regions, config.resolution, shared))
+    fields = train(FieldsStage(regions, config.resolution, shared, frame, sections.labels))
     meshes = _partitioned(fields) if shared else {label: _closed(field) for label, field in fields.items()}
     objects = {label.name: meshes[label.id] for label in sections.labels}
-    return Scene(mesh=joined(objects, sections.labels), objects=objects, labels=sections.labels, frame=frame)
+    return Scene(objects=objects, labels=sections.labels, frame=frame)
 
 
 def _closed(field: LabelField) -> trimesh.Trimesh:
     """The zero set of one label's field, on the lattice refined once more."""
-    from recon.fields.least_bending import refine
-
     lattice = field.lattice.refined()
     return isosurface(refine(field.values), spacing=(lattice.step,) * 3, origin=tuple(lattice.origin))
 

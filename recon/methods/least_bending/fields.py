@@ -27,9 +27,9 @@ from scipy.spatial import ConvexHull, Delaunay, cKDTree
 from recon.errors import UserError
 from recon.fields.closest import ClosestPoints
 from recon.fields.least_bending import Lattice, Rows, copy_border, refine, solve, zero_crossings
-from recon.inputs import BACKGROUND
+from recon.inputs import BACKGROUND, Label
 from recon.planar import Outline, distance_to_segments, inside_on_lattice, samples
-from recon.scene import Scene
+from recon.scene import Frame, Scene
 from recon.surface.marching import isosurface
 
 
@@ -70,9 +70,16 @@ class FieldsStage:
     name = "fields"
 
     def __init__(
-        self, regions: dict[int, list[Outline]], resolution: int, shared: bool, recipe: Recipe | None = None
+        self,
+        regions: dict[int, list[Outline]],
+        resolution: int,
+        shared: bool,
+        frame: Frame,
+        names: tuple[Label, ...],
+        recipe: Recipe | None = None,
     ) -> None:
         self.recipe = recipe or Recipe()
+        self.frame, self.names = frame, names
         self.labels = list(regions)
         self.steps = len(regions) * self.recipe.levels
         self.problems = {}
@@ -98,15 +105,13 @@ class FieldsStage:
 
     def preview(self) -> Scene | None:
         """The zero sets so far, each on the level that it has reached."""
-        from recon.scene import joined
-
-        meshes = {}
-        for label, field in self.solved.items():
-            if label == BACKGROUND:
-                continue
-            lattice = self.problems[label].lattice_of(field)
-            meshes[str(label)] = isosurface(field, spacing=(lattice.step,) * 3, origin=tuple(lattice.origin))
-        return Scene(mesh=joined(meshes, ()), objects=meshes) if meshes else None
+        objects = {}
+        for label in self.names:
+            if label.id in self.solved:
+                field = self.solved[label.id]
+                lattice = self.problems[label.id].lattice_of(field)
+                objects[label.name] = isosurface(field, spacing=(lattice.step,) * 3, origin=tuple(lattice.origin))
+        return Scene(objects=objects, labels=self.names, frame=self.frame) if objects else None
 
     def result(self) -> dict[int, LabelField]:
         return {label: LabelField(self.problems[label].lattices[-1], self.solved[label]) for label in self.labels}

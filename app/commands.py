@@ -1,0 +1,144 @@
+"""The commands of `relief` besides `reconstruct`: each a function whose signature and docstring make its flags."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tyro
+
+from recon.formats import ReadOptions
+
+
+def methods() -> None:
+    """Lists the methods: for which input, good for what, and their sources."""
+    from recon.methods import METHODS
+
+    for method in METHODS:
+        print(f"{method.name}\n  for       {method.inputs}\n  good for  {method.good_for}\n  source    {method.source}")
+
+
+def inspect(
+    input: tyro.conf.Positional[Path], reading: tyro.conf.OmitArgPrefixes[ReadOptions], json: bool = False
+) -> None:
+    """Says what an input holds and how it was understood; changes nothing.
+
+    Args:
+        input: File or folder.
+        reading: How to understand it.
+        json: Print JSON instead of tables.
+    """
+    from rich.console import Console
+
+    from app.inspection import describe, print_description
+    from recon.formats import format_of, read
+
+    description = describe(read(input, reading), input, format_of(input).name)
+    if json:
+        _print_json(description)
+    else:
+        print_description(description, Console())
+
+
+def view(path: tyro.conf.Positional[Path], host: str = "127.0.0.1", port: int = 8080, browser: bool = False) -> None:
+    """Shows a run folder, a mesh file or an input of slices in the browser until Ctrl-C.
+
+    Args:
+        path: What to show.
+        host: Address to listen on; anything but 127.0.0.1 lets others in.
+        port: Port; the next free one where it is taken.
+        browser: Open the page in the default browser.
+    """
+    from app.viewer.serving import serve
+
+    serve(path, host, port, browser)
+
+
+def export(
+    run: tyro.conf.Positional[Path], to: str, out: Path | None = None, blender: Path | None = None, fresh: bool = False
+) -> None:
+    """Writes a run's result for another program.
+
+    Args:
+        run: Folder of the run.
+        to: blender, glb, obj, ply, stl or usd.
+        out: File or folder to write; in the run's folder export by default.
+        blender: A Blender, or a Python that has bpy, to write scene.blend with.
+        fresh: Replace a folder that is no earlier export.
+    """
+    import app.export
+    from app.runs import input_again
+
+    written = app.export.export(run, to, out, input_again(run), blender, fresh)
+    for note in written.notes:
+        sys.stderr.write(f"note: {note}\n")
+    print(written.path)
+
+
+def convert(source: tyro.conf.Positional[Path], target: tyro.conf.Positional[Path]) -> None:
+    """Writes the meshes of one file in another format.
+
+    Args:
+        source: File to read.
+        target: File to write; its ending says the format.
+    """
+    from app.conversion import convert
+
+    for note in convert(source, target):
+        sys.stderr.write(f"note: {note}\n")
+    print(target)
+
+
+def compare(result: tyro.conf.Positional[Path], truth: tyro.conf.Positional[Path], json: bool = False) -> None:
+    """Measures a mesh against the true one (docs/metrics.md says what each figure is).
+
+    Args:
+        result: Mesh file or run folder.
+        truth: Mesh file.
+        json: Print JSON.
+    """
+    from recon.formats.meshes import read_scene, whole
+    from recon.metrics import compare
+
+    mesh_file = result / "scene" / "mesh.ply" if result.is_dir() else result
+    figures = compare(whole(read_scene(mesh_file)), whole(read_scene(truth)))
+    if json:
+        _print_json(figures)
+        return
+    for name, value in msgspec.to_builtins(figures).items():
+        print(f"{name:20s} {value:.6g}" if isinstance(value, float) else f"{name:20s} {value}")
+
+
+def report(run: tyro.conf.Positional[Path]) -> None:
+    """Writes a run's report.html again.
+
+    Args:
+        run: Folder of the run.
+    """
+    from app.report import write_report
+    from app.runs import input_again, read_record
+    from recon.formats.scene_folder import read_scene_folder
+
+    record = msgspec.to_builtins(read_record(run))
+    print(write_report(run, record, read_scene_folder(run / "scene"), input_again(run)))
+
+
+def doctor(json: bool = False) -> None:
+    """Says what this machine has, what will be used, and what is missing.
+
+    Args:
+        json: Print JSON.
+    """
+    from app.doctor import diagnose, print_diagnosis
+
+    diagnosis = diagnose()
+    if json:
+        _print_json(diagnosis)
+    else:
+        print_diagnosis(diagnosis)
+
+
+def _print_json(value: Any) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value), indent=1).decode())
