@@ -195,6 +195,7 @@ In Blender: Scripting workspace, open import_relief.py, run it. From a shell:
     blender --background --python import_relief.py -- --save scene.blend
 
 The user's unit: {scale}. The user's upward direction: {up}.
-In Blender: Z is up, lengths are metres. scene.glb says in its root node's extras what was done to the user's
-coordinates; its vertices are these coordinates themselves.
+In scene.glb the root node turns and scales; its extras say what the user's coordinates were, and the vertices are these
+coordinates themselves, less the offset that each object's node carries where the scene lies far from the origin.
+In Blender: Z is up, lengths are metres, and the offset is left out; the collection "Relief" has it as a property.
 """

@@ -20,8 +20,11 @@ In Blender: open this file in the Scripting workspace and run it. From a shell:
     blender --background --python import_relief.py -- --save scene.blend
 
 Reads `scene.glb`, `contours.json` and `cameras.json` (the last two where they are there) beside this file and makes
-the collection "Relief": the objects in metres, Z-up, without rotation or scale left on them; the input's contours as
-curves; the cameras; one more camera that sees it all, and a light.
+the collection "Relief": the objects in metres, Z-up, without location, rotation or scale left on them; the input's
+contours as curves; the cameras; one more camera that sees it all, and a light.
+
+What lies far from the origin (map coordinates) is brought to it, because Blender's float32 could not show it there: the
+collection's property "offset" is what to add, in the export's unit and axes, to have the user's coordinates again.
 """
 
 import argparse
@@ -31,9 +34,8 @@ import sys
 from pathlib import Path
 
 import bpy  # pyright: ignore[reportMissingImports]
-from mathutils import Matrix, Vector  # pyright: ignore[reportMissingImports]
+from mathutils import Matrix, Quaternion, Vector  # pyright: ignore[reportMissingImports]
 
-METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
 LENGTH_UNITS = {"mm": "MILLIMETERS", "cm": "CENTIMETERS", "m": "METERS"}
 OPENCV_TO_BLENDER = Matrix.Diagonal((1, -1, -1, 1))
 
@@ -62,40 +64,33 @@ def import_folder(folder):
     """Imports what lies in the folder; gives the new collection."""
     collection = new_collection("Relief", bpy.context.scene.collection)
     unit, offset, to_blender = frame_of(folder / "scene.glb")
+    collection["offset"], collection["unit"] = offset, unit
     set_units(unit)
-    objects = import_objects(folder / "scene.glb", to_blender, offset, new_collection("Objects", collection))
+    objects = import_objects(folder / "scene.glb", new_collection("Objects", collection))
     low, high = bounds(objects)
     size = (high - low).length
     if (folder / "contours.json").is_file():
         contours = json.loads((folder / "contours.json").read_text(encoding="utf-8"))
-        add_contours(contours, to_blender, 0.0015 * size, new_collection("Contours", collection))
+        shift = [theirs - ours for theirs, ours in zip(contours["offset"], offset, strict=True)]
+        lines = new_collection("Contours", collection)
+        add_contours(contours["contours"], to_blender, to_blender @ Vector(shift), 0.0015 * size, lines)
     if (folder / "cameras.json").is_file():
         cameras = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]
-        add_cameras(cameras, to_blender, 0.05 * size, new_collection("Cameras", collection))
+        add_cameras(cameras, to_blender, offset, 0.05 * size, new_collection("Cameras", collection))
     add_view(low, high, collection)
     return collection
 
 
 def frame_of(path):
-    """The export's unit, the offset that all its vertices lack, and the rows of the 3x3 matrix that takes the user's
-    coordinates to Blender's (metres, Z-up), in float64: map coordinates are too large for Blender's own float32."""
+    """The export's unit, the offset that all vertices lack, and the 3x3 matrix from the user's coordinates, less the
+    offset, to Blender's: first the root node's to glTF's Y-up metres, then the importer's (x, y, z) -> (x, -z, y)."""
     with path.open("rb") as file:
         length = struct.unpack("<4sIIII", file.read(20))[3]
         document = json.loads(file.read(length))
-    facts = document["nodes"][0]["extras"]["relief"]
-    scale = METRES.get(facts["unit"], 1.0)
-    rows = [[scale * value for value in row] for row in turn_to_z(facts["up"])]
-    return facts["unit"], document["nodes"][1]["translation"], rows
-
-
-def turn_to_z(up):
-    """The rows of the shortest rotation that takes `up` to +Z: with v = up x z, 1 + [v] + [v]^2 / (1 + up . z)."""
-    length = sum(value * value for value in up) ** 0.5
-    x, y, z = (value / length for value in up)
-    if z < -1 + 1e-9:
-        return [[1, 0, 0], [0, -1, 0], [0, 0, -1]]
-    share = 1 / (1 + z)
-    return [[1 - x * x * share, -x * y * share, -x], [-x * y * share, 1 - y * y * share, -y], [x, y, z]]
+    root = document["nodes"][0]
+    x, y, z, w = root["rotation"]
+    turn = Matrix(((1, 0, 0), (0, 0, -1), (0, 1, 0))) @ Quaternion((w, x, y, z)).to_matrix()
+    return root["extras"]["relief"]["unit"], document["nodes"][1]["translation"], turn * root["scale"][0]
 
 
 def set_units(unit):
@@ -107,11 +102,8 @@ def set_units(unit):
         settings.length_unit = LENGTH_UNITS[unit]
 
 
-def import_objects(path, to_blender, offset, collection):
-    """The GLB's meshes as objects of the collection, nothing but a location left of their transforms.
-
-    The location is the offset, taken to Blender in float64: the importer's float32 loses metres of a map coordinate.
-    """
+def import_objects(path, collection):
+    """The GLB's meshes as objects of the collection, nothing left of their transforms."""
     before = set(bpy.data.objects)
     bpy.ops.import_scene.gltf(filepath=str(path))
     bpy.context.view_layer.update()
@@ -121,7 +113,7 @@ def import_objects(path, to_blender, offset, collection):
     for item, matrix in turned:
         item.parent = None
         item.data.transform(matrix)
-        item.matrix_world = Matrix.Translation(to_world(to_blender, offset))
+        item.matrix_world = Matrix.Identity(4)
         item.data.name = item.name
         for material in item.data.materials:
             finish_material(material, item.data)
@@ -147,11 +139,11 @@ def finish_material(material, mesh):
     material.roughness = surface.inputs["Roughness"].default_value
 
 
-def add_contours(contours, to_blender, thickness, collection):
+def add_contours(contours, to_blender, location, thickness, collection):
     """A curve object for each label of the input; they show the input and are left out of renders."""
     collection.hide_render = True
     groups = {}
-    for contour in contours["contours"]:
+    for contour in contours:
         groups.setdefault((contour["label"], tuple(contour["color"])), []).append(contour)
     for (label, color), members in groups.items():
         curve = bpy.data.curves.new(f"{label} contours", "CURVE")
@@ -161,12 +153,12 @@ def add_contours(contours, to_blender, thickness, collection):
         for contour in members:
             spline = curve.splines.new("POLY")
             spline.points.add(len(contour["points"]) - 1)
-            flat = [number for point in contour["points"] for number in (*to_world(to_blender, point), 1.0)]
+            flat = [number for point in contour["points"] for number in (*(to_blender @ Vector(point)), 1.0)]
             spline.points.foreach_set("co", flat)
             spline.use_cyclic_u = contour["closed"]
         curve.materials.append(plain_material(f"{label} contours", color))
         item = bpy.data.objects.new(curve.name, curve)
-        item.location = to_world(to_blender, contours["offset"])
+        item.location = location
         collection.objects.link(item)
 
 
@@ -180,9 +172,9 @@ def plain_material(name, srgb):
     return material
 
 
-def add_cameras(cameras, to_blender, size, collection):
+def add_cameras(cameras, to_blender, offset, size, collection):
     """A camera object for each camera of the input (OpenCV axes, intrinsics in pixels)."""
-    world = Matrix(to_blender).to_4x4()
+    world = to_blender.to_4x4()
     scale = world.to_scale()[0]
     for entry in cameras:
         (fx, _, cx), (_, _, cy) = entry["intrinsics"][0], entry["intrinsics"][1]
@@ -194,7 +186,9 @@ def add_cameras(cameras, to_blender, size, collection):
         camera.shift_y = (cy - height / 2) / width
         camera.display_size = size
         item = bpy.data.objects.new(entry["name"], camera)
-        pose = world @ Matrix(entry["world_to_camera"]).inverted() @ OPENCV_TO_BLENDER
+        rows = entry["world_to_camera"]
+        near = [row[:3] + [row[3] + sum(row[i] * offset[i] for i in range(3))] for row in rows[:3]]
+        pose = world @ Matrix([*near, rows[3]]).inverted() @ OPENCV_TO_BLENDER
         item.matrix_world = pose @ Matrix.Scale(1 / scale, 4)
         collection.objects.link(item)
 
@@ -233,11 +227,6 @@ def show_whole(size):
             for space in area.spaces:
                 if space.type == "VIEW_3D":
                     space.clip_start, space.clip_end = min(0.01, size / 1000), max(1000.0, size * 100)
-
-
-def to_world(matrix, point):
-    """matrix @ point, in float64."""
-    return [sum(row[i] * point[i] for i in range(3)) for row in matrix]
 
 
 def bounds(objects):

@@ -112,7 +112,7 @@ def parts(scene: Scene) -> list[Part]:
 
 def whole(scene: Scene) -> trimesh.Trimesh:
     """The whole mesh in the user's coordinates; where the scene has objects only, they are joined, with their labels'
-    colours on the faces.
+    colours on the vertices.
 
     Raises:
         UserError: the scene holds no mesh.
@@ -123,17 +123,17 @@ def whole(scene: Scene) -> trimesh.Trimesh:
 
 
 def joined(of: list[Part]) -> trimesh.Trimesh:
-    """One mesh of several, face colours where any part has a colour."""
+    """One mesh of several, with vertex colours where any part has a colour."""
     import trimesh
 
     if len(of) == 1 and of[0].color is None:
         return of[0].mesh
     starts = np.cumsum([0] + [len(part.mesh.vertices) for part in of])
-    colors = [np.tile(np.array(part.color or (0.8, 0.8, 0.8), np.float64), (len(part.mesh.faces), 1)) for part in of]
+    colors = [np.tile(np.array(part.color or (0.8, 0.8, 0.8), np.float64), (len(part.mesh.vertices), 1)) for part in of]
     return trimesh.Trimesh(
         np.concatenate([part.mesh.vertices for part in of]),
         np.concatenate([part.mesh.faces + start for part, start in zip(of, starts[:-1], strict=True)]),
-        face_colors=to_bytes(np.concatenate(colors)),
+        vertex_colors=to_bytes(np.concatenate(colors)),
         process=False,
     )
 

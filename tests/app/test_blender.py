@@ -58,7 +58,7 @@ for item in bpy.data.objects:
             bpy.context.view_layer.update()
             entry["seen"] = list(world_to_camera_view(scene, item, Vector(size[2])))
     found["objects"][item.name] = entry
-found["camera"] = scene.camera.name
+found["camera"], found["offset"] = scene.camera.name, list(bpy.data.collections["Relief"]["offset"])
 scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 8, False
 scene.view_settings.view_transform = "Standard"
 scene.render.resolution_x, scene.render.resolution_y = 96, 72
@@ -195,13 +195,25 @@ def test_vertex_colours_reach_the_material(tmp_path):
     seen = found["objects"]["mesh"]
     assert seen["linked"] and found["unit"][1] == "METERS"
     np.testing.assert_allclose(seen["colors"], np.tile((0.215861, 0, 1, 1), (len(seen["colors"]), 1)), atol=1e-4)
-    heights = np.array(seen["points"])[:, 2]
-    np.testing.assert_allclose(np.sort(heights), np.sort(points[:, 2]), atol=1e-4)
-    np.testing.assert_allclose(
-        np.mean(seen["points"], axis=0)[:2], points.mean(0)[:2], atol=0.5
-    )  # float32's step there
+    assert found["offset"] == pytest.approx(((points.min(0) + points.max(0)) / 2).tolist())
+    np.testing.assert_allclose(seen["points"], points - found["offset"], atol=1e-5)
     shown = picture[picture[..., 3] > 0.99]
     assert len(shown) > 300 and np.median(shown[:, 2]) > 1.5 * np.median(shown[:, 1])
+
+
+@pytest.mark.parametrize("up", [(1.0, 0.0, 0.0), (0.0, -1.0, 0.0)])
+def test_another_upward_direction_turns_meshes_and_contours_alike(tmp_path, up):
+    box = trimesh.creation.box((10, 20, 30))
+    square = np.array([[-5, -10], [5, -10], [5, 10], [-5, 10.0]])
+    plane = Plane(np.array([0, 0, 15.0]), np.array([[1.0, 0, 0], [0, 1, 0]]), (Ring(square, 1),))
+    label = (Label(1, "box", (0.2, 0.5, 0.8)),)
+    sections = CrossSections(labels=label, contours=(plane,), unit="mm", up=up)
+    scene = Scene(objects={"box": box}, labels=label, frame=Frame(unit="mm", up=up))
+    objects = seen_by_blender(tmp_path, scene, sections)[0]["objects"]
+    seen = np.array(objects["box"]["points"])
+    np.testing.assert_allclose(seen[:, 2], 1e-3 * (box.vertices @ up), atol=1e-7)
+    on_top = [np.flatnonzero((np.abs(box.vertices - corner) < 1e-6).all(1))[0] for corner in plane.to_world(square)]
+    np.testing.assert_allclose(objects["box contours"]["points"], seen[on_top], atol=1e-7)
 
 
 def test_the_glb_is_read_back_as_it_was_by_relief(opened, tmp_path):

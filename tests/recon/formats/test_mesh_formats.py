@@ -70,12 +70,21 @@ def test_vertex_colours_are_srgb_for_other_readers(ball, tmp_path, ending):
     np.testing.assert_array_equal(back.visual.vertex_colors[:, :3], colors)
 
 
-def test_a_joined_ply_has_the_labels_colours_on_its_faces(labelled, tmp_path):
+def test_a_joined_ply_has_the_labels_colours_on_its_vertices(labelled, tmp_path):
     write_scene(labelled, tmp_path / "all.ply")
     other = trimesh.load(tmp_path / "all.ply", process=False)
-    first = len(labelled.objects["Lt Lung/upper"].faces)
-    np.testing.assert_array_equal(other.visual.face_colors[:first, :3], np.broadcast_to((230, 51, 26), (first, 3)))
-    np.testing.assert_array_equal(other.visual.face_colors[-1, :3], (26, 76, 204))
+    first = len(labelled.objects["Lt Lung/upper"].vertices)
+    np.testing.assert_array_equal(other.visual.vertex_colors[:first, :3], np.broadcast_to((230, 51, 26), (first, 3)))
+    np.testing.assert_array_equal(other.visual.vertex_colors[first:, :3], np.broadcast_to((26, 76, 204), (8, 3)))
+
+
+def test_face_colours_stay_on_the_faces_of_a_ply(tmp_path):
+    colors = np.random.default_rng(2).integers(0, 256, (12, 3)).astype(np.uint8)
+    box = trimesh.creation.box()
+    mesh = trimesh.Trimesh(box.vertices, box.faces, face_colors=colors, process=False)
+    write_scene(Scene(mesh=mesh), tmp_path / "x.ply")
+    for back in (trimesh.load(tmp_path / "x.ply", process=False), read_scene(tmp_path / "x.ply").mesh):
+        np.testing.assert_array_equal(back.visual.face_colors[:, :3], colors)
 
 
 def test_far_from_the_origin_ply_and_obj_keep_the_digits(ball, tmp_path):
