@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import trimesh
 
 CLAY = (0.85, 0.81, 0.75)
-KEY, SKY, BOUNCE, FILL = 0.70, 0.42, 0.08, 0.08
+KEY, SKY, BOUNCE, FILL = 0.66, 0.38, 0.08, 0.08
 SKY_LIGHTS = 12
 CREASE = np.cos(np.radians(40))
 ASIDE = np.float32(2e-4)
@@ -207,7 +207,7 @@ def _sky(up: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "lights 3"]:
 def _key_lights(camera: Camera, up: Float32[np.ndarray, "3"], count: int) -> Float32[np.ndarray, "count 3"]:
     """The key light from above the viewer's left shoulder, as `count` directions a few degrees apart."""
     right, down, forward = camera.world_to_camera[:3, :3]
-    direction = -0.55 * right - 0.55 * down - 0.75 * forward + 0.25 * up
+    direction = -0.8 * right - 0.55 * down - 0.6 * forward + 0.2 * up
     turn = 2 * np.pi * np.arange(count) / count
     spread = 0.05 * (count > 1) * (np.cos(turn)[:, None] * right + np.sin(turn)[:, None] * down)
     return _unit((direction / np.linalg.norm(direction) + spread).astype(np.float32))

@@ -36,19 +36,20 @@ def write_scene_folder(scene: Scene, folder: Path) -> None:
 
 
 def read_scene_folder(folder: Path) -> Scene:
-    """The scene that `write_scene_folder` wrote, in the user's coordinates, its objects in the order of their labels.
+    """The scene that `write_scene_folder` wrote, in the user's coordinates: its objects in the order of their labels,
+    or its one mesh.
 
     Raises:
         UserError: there is no mesh.ply, or a file is damaged.
     """
     if not (folder / "mesh.ply").is_file():
         raise UserError(f"{folder}: holds no mesh.ply; give the folder of a run that is done")
-    whole_scene = ply.read(folder / "mesh.ply")
     single = [ply.read(path) for path in sorted((folder / "objects").glob("*.ply"))]
     single = sorted((one for one in single if one.labels), key=lambda one: one.labels[0].id)
+    if not single:
+        return ply.read(folder / "mesh.ply")
     return Scene(
-        mesh=whole_scene.mesh,
         objects={one.labels[0].name: mesh for one in single for mesh in one.objects.values()},
         labels=tuple(one.labels[0] for one in single),
-        frame=whole_scene.frame,
+        frame=single[0].frame,
     )

@@ -183,7 +183,7 @@ def test_a_scene_folder_keeps_names_colours_unit_and_order(labelled, tmp_path):
     assert back.labels == labelled.labels and list(back.objects) == list(labelled.objects)
     assert back.frame.unit == "mm" and back.frame.up == (0.0, 1.0, 0.0)
     assert back.objects["Herz"].volume == pytest.approx(6000)
-    assert len(back.mesh.faces) == 320 + 12 + 12
+    assert back.mesh is None and len(read_scene(tmp_path / "scene" / "mesh.ply").mesh.faces) == 320 + 12 + 12
 
 
 @pytest.mark.parametrize(
