@@ -96,7 +96,7 @@ def _opened(file: Path) -> Iterator[Image]:
             with Image.open(file, formats=("PNG", "TIFF")) as image:
                 yield image
     except (SyntaxError, ValueError, TypeError, KeyError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file}: is not a sound PNG or TIFF image ({error}); save it anew") from error
+        raise UserError(f"{file}: is not a sound PNG or TIFF image ({str(error).rstrip('.')}); save it anew") from error
 
 
 def _page_count(image: Image) -> int:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float64
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
 
 from recon.errors import UserError
 from recon.formats import ReadOptions
@@ -27,10 +29,7 @@ from recon.formats.labels import Color, color_from_bytes
 from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, read_whole
 from recon.inputs import CrossSections
 
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
-
-    LabelTable = tuple[dict[int, str], dict[int, Color]]
+LabelTable = tuple[dict[int, str], dict[int, Color]]
 
 HEADER_BYTES = {348: 1, 540: 2}  # version by the size that a header starts with
 MAX_EXTENSION_BYTES = 16 << 20
@@ -43,8 +42,6 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
     Raises:
         UserError: the file is damaged or lies about its size, is no 3-D volume, or holds an image instead of labels.
     """
-    from nibabel.spatialimages import HeaderDataError
-
     with failures_named(path), path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     opened = gzip.open(path) if compressed else path.open("rb")
@@ -54,18 +51,15 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
             shape, dtype = _voxel_layout(path, header)
             check_promise(path, prod(shape) * dtype.itemsize, path.stat().st_size, GZIP_MAX_RATIO if compressed else 1)
             voxels = read_voxels(path, stream, dtype, shape, _rescaling(header))
-        affine, unit, notes = _placement(header, options)
     except HeaderDataError as error:
         raise UserError(f"{path}: its NIfTI header contradicts itself ({error}); write the file anew") from error
+    affine, unit, notes = _placement(path, header, options)
     (names, colors), remark = _label_table(path, extensions)
     return label_sections(path, voxels, affine, options, names=names, colors=colors, unit=unit, notes=notes + remark)
 
 
 def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Nifti1Header, bytes]:
     """The header and the bytes of its extensions; the stream then stands at the voxels."""
-    from nibabel.nifti1 import Nifti1Header
-    from nibabel.nifti2 import Nifti2Header
-
     with failures_named(path):
         start = stream.read(4)
     order = next((o for o in "<>" if len(start) == 4 and struct.unpack(f"{o}i", start)[0] in HEADER_BYTES), None)
@@ -113,9 +107,14 @@ def _rescaling(header: Nifti1Header) -> Callable[[np.ndarray], np.ndarray] | Non
     return lambda stored: stored * float(slope) + float(intercept or 0)
 
 
-def _placement(header: Nifti1Header, options: ReadOptions) -> tuple[Float64[np.ndarray, "4 4"], str, tuple[str, ...]]:
+def _placement(
+    path: Path, header: Nifti1Header, options: ReadOptions
+) -> tuple[Float64[np.ndarray, "4 4"], str, tuple[str, ...]]:
     """The affine to RAS, its unit, and what had to be assumed for them."""
-    affine = np.array(header.get_best_affine(), np.float64)
+    try:
+        affine = np.array(header.get_best_affine(), np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise UserError(f"{path}: its qform is not usable ({error}); it should hold a unit quaternion") from error
     notes: tuple[str, ...] = ()
     if not header["sform_code"] and not header["qform_code"]:
         notes += (
