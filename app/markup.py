@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from render.meshes import to_bytes
 
 JPEG_QUALITY = 88
-EMPTY = ("img", "link", "meta", "rect", "line", "circle", "polyline", "stop")
+EMPTY = ("img", "meta", "rect", "line", "polyline")
 
 
 class Markup(str):
@@ -25,8 +25,8 @@ Child = str | Markup | None
 def element(tag: str, *children: Child, **attributes: str | float | None) -> Markup:
     """An element; attribute names lose a trailing "_" and get "-" for "_", those that are None are left out."""
     pairs = ((name.rstrip("_").replace("_", "-"), value) for name, value in attributes.items() if value is not None)
-    opening = "".join([f"<{tag}", *(f' {name}="{html.escape(str(value))}"' for name, value in pairs), ">"])
-    return Markup(opening if tag in EMPTY else f"{opening}{joined(*children)}</{tag}>")
+    opening = "".join([f"<{tag}", *(f' {name}="{html.escape(str(value))}"' for name, value in pairs)])
+    return Markup(f"{opening} />" if tag in EMPTY else f"{opening}>{joined(*children)}</{tag}>")
 
 
 def joined(*children: Child) -> Markup:

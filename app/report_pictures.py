@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
 
 from recon.formats.meshes import Part, joined, parts
 from recon.inputs import CrossSections, Label, Plane
@@ -33,11 +33,12 @@ Image = Float32[np.ndarray, "h w 3"]
 
 @dataclass(frozen=True)
 class Distances:
-    """How far pieces of the input's contours lie from the result, in the user's unit: `segments` with the `distance`
-    of each one's middle. `least_scale` is a distance too small to be worth a colour."""
+    """How far the input's contours lie from the result, in the user's unit: short `segments` with the `distance` of
+    each one's middle and the id of its `label`. `least_scale` is a distance too small to be worth a colour."""
 
     segments: Float64[np.ndarray, "n 2 3"]
     distance: Float64[np.ndarray, " n"]
+    label: Int64[np.ndarray, " n"]
     least_scale: float
 
     @property
@@ -48,9 +49,25 @@ class Distances:
     @property
     def greatest_shown(self) -> float:
         """The distance at the end of the colour scale: what 99 % of the contours' length stays under, or the least."""
+        return max(self.quantile(0.99), self.least_scale)
+
+    def mean(self) -> float:
+        """The mean over the contours' length."""
+        return float(np.average(self.distance, weights=np.maximum(self.length, 1e-300)))
+
+    def quantile(self, share: float) -> float:
+        """The distance that this share of the contours' length stays under."""
         order = np.argsort(self.distance)
-        share = np.cumsum(self.length[order])
-        return max(float(self.distance[order][np.searchsorted(share, 0.99 * share[-1])]), self.least_scale)
+        length = np.cumsum(self.length[order])
+        at = np.searchsorted(length, share * length[-1])
+        return float(self.distance[order][min(at, len(order) - 1)])
+
+    def of(self, label: int) -> Distances | None:
+        """Those of one label's contours; None where it has none."""
+        mine = self.label == label
+        if not mine.any():
+            return None
+        return Distances(self.segments[mine], self.distance[mine], self.label[mine], self.least_scale)
 
 
 def side_cameras(scene: Scene, sections: CrossSections | None) -> list[Camera]:
@@ -115,15 +132,16 @@ def contour_distances(scene: Scene, sections: CrossSections) -> Distances | None
     names = {label.id: label.name for label in sections.labels}
     whole = joined(parts(scene))
     diagonal = float(np.linalg.norm(np.ptp(whole.bounds, axis=0)))
-    pieces, found = [np.zeros((0, 2, 3))], [np.zeros(0)]
+    pieces, found, labels = [], [], []
     for key, segments in _contours(sections.planes).items():
         short = _cut(segments, PIECE * diagonal)
         mesh = scene.objects.get(names.get(key, ""), whole)
         pieces.append(short)
         found.append(TriangleIndex(np.asarray(mesh.triangles)).closest(short.mean(1)).distances)
-    if len(found) == 1:
+        labels.append(np.full(len(short), key))
+    if not found:
         return None
-    return Distances(np.concatenate(pieces), np.concatenate(found), LEAST_SCALE * diagonal)
+    return Distances(np.concatenate(pieces), np.concatenate(found), np.concatenate(labels), LEAST_SCALE * diagonal)
 
 
 def backdrop(camera: Camera) -> Image:

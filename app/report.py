@@ -1,0 +1,311 @@
+"""`report.html`: one self-contained page about a run, and `preview.png`, its four sides.
+
+The figures are those of run.json (see `app.runs.RunRecord`); the pictures, and the distances by label, are made here
+from the scene and, where it is still at hand, the input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app import report_plots
+from app.inspection import describe
+from app.markup import Child, Markup, element, joined, picture, table
+from app.report_pictures import (
+    Distances,
+    Image,
+    contour_distances,
+    distance_picture,
+    result_pictures,
+    scale_color,
+    side_cameras,
+    slice_pictures,
+)
+from recon.files import replacing
+from recon.inputs import CrossSections
+from recon.scene import Scene
+from render.cameras import Camera
+from render.meshes import to_bytes
+
+SIDES = ("front", "right", "back", "left")
+STYLE = Path(__file__).parent / "report.css"
+DISTANCE_SCALE = 1.2  # the size of the picture of distances beside that of a side
+
+
+def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, sections: CrossSections | None) -> Path:
+    """Writes the run's report.html and preview.png and gives the page's path.
+
+    `run` is what run.json holds, `scene` what the run yielded, `sections` its input, None where that is gone.
+
+    Raises:
+        UserError: the scene holds no mesh.
+    """
+    scene = scene.in_user_frame()
+    cameras = side_cameras(scene, sections)
+    results = result_pictures(scene, cameras)
+    distances = None if sections is None else contour_distances(scene, sections)
+    title = _name(run)
+    body = joined(
+        _head(title, run),
+        _key_figures(run),
+        _sides(scene, sections, cameras, results),
+        _input(run, sections),
+        _distances(scene, distances, cameras[0]),
+        _objects(run, scene, distances),
+        _stages(run),
+        _warnings(run),
+        _going_on(run_dir),
+        _record(run),
+    )
+    page = "<!DOCTYPE html>\n" + element(
+        "html",
+        element(
+            "head",
+            element("meta", charset="utf-8"),
+            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            element("title", f"{title} - Relief"),
+            element("style", Markup(STYLE.read_text(encoding="utf-8"))),
+        ),
+        element("body", body),
+        lang="en",
+    )
+    _write_preview(run_dir / "preview.png", results)
+    with replacing(run_dir / "report.html") as partial:
+        partial.write_text(page, encoding="utf-8")
+    return run_dir / "report.html"
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    return ", ".join(Path(path).name for path in run.get("input", {}).get("paths", [])) or "Reconstruction"
+
+
+def _head(title: str, run: Mapping[str, Any]) -> Markup:
+    seed, device = run.get("seed", "unknown"), run.get("device", "unknown device")
+    line = f"reconstructed with {run.get('method', 'unknown method')} on {device}, seed {seed}"
+    status = run.get("status", "done")
+    return joined(element("h1", title), element("p", line + ("" if status == "done" else f"; {status}"), class_="soft"))
+
+
+def _key_figures(run: Mapping[str, Any]) -> Markup:
+    """What one wants to know first."""
+    metrics, stages = run.get("metrics", {}), run.get("stages", [])
+    objects = list(metrics.get("objects", {}).values())
+    boxes: list[tuple[str, str]] = []
+    if objects:
+        closed = sum(bool(facts["watertight"]) for facts in objects)
+        boxes.append((f"{sum(facts['faces'] for facts in objects):,}", "faces"))
+        boxes.append((f"{closed} of {len(objects)}", f"object{'s' * (len(objects) != 1)} watertight"))
+    error = metrics.get("contour_error")
+    if error:
+        boxes.append((f"{error['mean']:.3g} %", "mean distance of the contours, of the diagonal"))
+        boxes.append((f"{error['quantile_95']:.3g} %", "95 % of the contours are nearer"))
+    if metrics.get("held_out"):
+        boxes.append((f"{metrics['held_out']['mean']:.3f}", "mean Dice on the slices left out"))
+    if stages:
+        boxes.append((f"{sum(stage['cpu_seconds'] for stage in stages):.1f} s", "CPU time of the stages"))
+    cells = (element("div", element("b", value), element("span", meaning)) for value, meaning in boxes)
+    return element("div", *cells, class_="figures")
+
+
+def _sides(scene: Scene, sections: CrossSections | None, cameras: list[Camera], results: list[Image]) -> Markup:
+    """The result and the input's slices under each other, from four sides."""
+    shown = [element("p", "The result", class_="row"), _row(results, "the result from the")]
+    if sections is None:
+        shown.append(element("p", "The input was not at hand when this page was written.", class_="row"))
+    else:
+        images, drawn = slice_pictures(scene, sections, cameras)
+        some = f", {drawn} of {len(sections.planes)} drawn" if drawn < len(sections.planes) else ""
+        shown.append(element("p", f"The input's slices from the same sides{some}", class_="row"))
+        shown.append(_row(images, "the input's slices from the", named=False))
+    return joined(element("h2", "From four sides"), *shown)
+
+
+def _row(images: list[Image], what: str, named: bool = True) -> Markup:
+    figures = (
+        element("figure", picture(image, f"{what} {side}"), element("figcaption", side) if named else None)
+        for image, side in zip(images, SIDES, strict=True)
+    )
+    return element("div", *figures, class_="sides")
+
+
+def _input(run: Mapping[str, Any], sections: CrossSections | None) -> Markup | None:
+    """How the input was understood."""
+    if sections is None:
+        return None
+    facts = describe(sections, Path(_name(run)), "")
+    unit = _unit(sections.unit)
+    distance = facts["plane_distance"]
+    planes = f"{facts['planes']} planes, not parallel"
+    if distance:
+        even = distance["greatest"] - distance["least"] <= 1e-3 * distance["greatest"]
+        span = f"{distance['median']:.4g}" if even else f"{distance['least']:.4g} to {distance['greatest']:.4g}"
+        planes = f"{facts['planes']} parallel planes, {span}{unit} apart"
+    size = " × ".join(f"{side:.4g}" for side in facts["extent"]["size"])
+    labels = f"{len(sections.labels)} label{'s' * (len(sections.labels) != 1)}"
+    sentence = (
+        f"{facts['kind'].capitalize()}: {planes}, {facts['empty_planes']} of them empty; {facts['contours']} contours "
+        f"with {facts['contour_vertices']:,} vertices; {labels}; {size}{unit}."
+    )
+    unknown = "The unit of length is unknown." if sections.unit == "unknown" else None
+    notes = element("ul", *(element("li", note) for note in sections.notes)) if sections.notes else None
+    return joined(
+        element("h2", "How the input was understood"), element("p", sentence, " " if unknown else None, unknown), notes
+    )
+
+
+def _distances(scene: Scene, distances: Distances | None, camera: Camera) -> Markup | None:
+    """The contours coloured by their distance from the result, with the scale and a histogram."""
+    if distances is None:
+        return None
+    unit, greatest = _unit(scene.frame.unit), distances.greatest_shown
+    image = distance_picture(scene, distances, camera.resized(DISTANCE_SCALE))
+    stops = ", ".join("rgb({} {} {})".format(*to_bytes(color)) for color in scale_color(np.linspace(0, 1, 7)))
+    said = (
+        f"The input's contours over the result, coloured by their distance from it: {distances.mean():.3g}{unit} on "
+        f"average, 95 % of their length is nearer than {distances.quantile(0.95):.3g}{unit}."
+    )
+    plot = report_plots.histogram(
+        distances.distance, distances.length, greatest, unit.strip(), "histogram of distances"
+    )
+    beside = element(
+        "div",
+        element("p", said),
+        element("div", class_="scale", style=f"background:linear-gradient(90deg,{stops})"),
+        element("div", element("span", "0"), element("span", f"{greatest:.3g}{unit} and more"), class_="ends"),
+        plot,
+        element("p", "How much of the contours' length lies how far from the result.", class_="soft"),
+    )
+    shown = element("div", element("figure", picture(image, "distances of the contours")), beside, class_="beside")
+    return joined(element("h2", "How closely the result passes through the contours"), shown)
+
+
+def _objects(run: Mapping[str, Any], scene: Scene, distances: Distances | None) -> Markup | None:
+    """A row for each object: its mesh, its volume, its agreement with the input."""
+    metrics = run.get("metrics", {})
+    if not metrics.get("objects"):
+        return None
+    dice = (metrics.get("held_out") or {}).get("labels", {})
+    labels = {label.name: label for label in scene.labels}
+    unit = _unit(scene.frame.unit)
+    headings = ["object", f"volume{unit and f' ({unit.strip()}³)'}"]
+    headings += [f"contours: mean{unit and f' ({unit.strip()})'}", "95 %"] if distances else []
+    headings += ["Dice"] if dice else []
+    headings += ["faces", "watertight", "Euler", "parts", "open loops", "non-manifold", "self-crossings"]
+    rows: list[list[Child]] = []
+    for name, facts in metrics["objects"].items():
+        label = labels.get(name)
+        row: list[Child] = [_swatched(name, label.color if label else None), _number(facts["volume"])]
+        if distances:
+            mine = distances.of(label.id) if label else distances
+            row += [_number(mine.mean()), _number(mine.quantile(0.95))] if mine else ["-", "-"]
+        row += [f"{dice[name]:.3f}" if name in dice else "-"] if dice else []
+        row += [f"{facts['faces']:,}", _yes_or_no(facts["watertight"]), str(facts["euler_number"])]
+        row += [str(facts["components"]), str(facts["boundary_loops"])]
+        row += [_fault(facts["non_manifold_edges"]), _fault(facts["self_intersections"])]
+        rows.append(row)
+    note = (
+        f"Foreground agreement on the slices left out: {metrics['held_out']['foreground_agreement']:.3f}."
+        if dice
+        else None
+    )
+    return joined(element("h2", "Objects"), table(headings, rows), element("p", note, class_="soft") if note else None)
+
+
+def _stages(run: Mapping[str, Any]) -> Markup | None:
+    """What each stage cost, and the curves of those that have losses."""
+    stages = run.get("stages", [])
+    if not stages:
+        return None
+    rows: list[list[Child]] = [
+        [
+            stage["name"],
+            f"{stage['steps']:,}",
+            f"{stage['cpu_seconds']:.2f}",
+            f"{stage['wall_seconds']:.2f}",
+            f"{stage['peak_memory_mb']:,.0f}",
+        ]
+        for stage in stages
+    ]
+    plots = [
+        element(
+            "figure",
+            report_plots.curves(stage["losses"], f"losses of {stage['name']}"),
+            element("figcaption", stage["name"]),
+        )
+        for stage in stages
+        if stage.get("losses")
+    ]
+    return joined(
+        element("h2", "Time and memory"),
+        table(["stage", "steps", "CPU seconds", "wall seconds", "peak memory (MB)"], rows),
+        joined(element("h2", "Losses"), element("div", *plots, class_="plots")) if plots else None,
+    )
+
+
+def _warnings(run: Mapping[str, Any]) -> Markup | None:
+    warnings = run.get("warnings", [])
+    if not warnings:
+        return None
+    return joined(element("h2", "Warnings"), element("ul", *(element("li", warning) for warning in warnings)))
+
+
+def _going_on(run_dir: Path) -> Markup:
+    run = run_dir.as_posix()
+    run = f'"{run}"' if " " in run else run
+    lines = [f"relief view {run}", f"relief export {run} --to blender", f"relief export {run} --to glb"]
+    return joined(element("h2", "Going on"), element("pre", "\n".join(lines)))
+
+
+def _record(run: Mapping[str, Any]) -> Markup:
+    """How to have the same result again."""
+    source = run.get("input", {})
+    rows = {"config": run.get("config", {}), "versions": run.get("versions", {}), "frame": run.get("frame", {})}
+    texts = (f"{name}: {json.dumps(value, indent=2, ensure_ascii=False)}" for name, value in rows.items() if value)
+    digest = f"input: {', '.join(source.get('paths', []))}\nSHA-256: {source.get('digest', 'unknown')}"
+    inner = element("pre", "\n\n".join([digest, f"seed: {run.get('seed', 'unknown')}", *texts]))
+    return joined(
+        element("h2", "The record"),
+        element("details", element("summary", "Input, seed, configuration and versions"), inner),
+        element("footer", f"Relief {run.get('versions', {}).get('relief', '')}".strip()),
+    )
+
+
+def _swatched(name: str, color: tuple[float, float, float] | None) -> Markup:
+    """A name behind a square of its colour."""
+    if color is None:
+        return joined(name)
+    red, green, blue = to_bytes(np.array(color, np.float64))
+    return joined(element("span", class_="swatch", style=f"background:rgb({red} {green} {blue})"), name)
+
+
+def _yes_or_no(fact: bool) -> Markup:
+    return element("span", "yes", class_="good") if fact else element("span", "no", class_="bad")
+
+
+def _fault(count: int | None) -> Child:
+    if count is None:
+        return "not counted"
+    return str(count) if count == 0 else element("span", f"{count:,}", class_="bad")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _unit(unit: str) -> str:
+    """A unit behind a number."""
+    return "" if unit == "unknown" else f" {unit}"
+
+
+def _write_preview(path: Path, images: list[Image]) -> None:
+    """The four sides in one picture."""
+    from PIL import Image as Pillow
+
+    rows = [np.concatenate(images[:2], axis=1), np.concatenate(images[2:], axis=1)]
+    with replacing(path) as partial:
+        Pillow.fromarray(to_bytes(np.concatenate(rows))).save(partial)
