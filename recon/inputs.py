@@ -53,7 +53,7 @@ class Plane:
     origin: Float64[np.ndarray, "3"]
     axes: Float64[np.ndarray, "2 3"]
     rings: tuple[Ring, ...] = ()
-    lines: tuple[Float64[np.ndarray, "n 2"], ...] = ()
+    lines: tuple[Float64[np.ndarray, "_ 2"], ...] = ()
     silent_about: frozenset[int] = frozenset()
 
     @property

@@ -55,7 +55,7 @@ def _pixel_rings(pixels: UInt16[np.ndarray, "rows columns"]) -> Iterator[Ring]:
                 yield Ring(vertices + corner, label, hole=index > 0)
 
 
-def _filled_contours(mask: Bool[np.ndarray, "rows columns"]) -> Iterator[list[Float64[np.ndarray, "n 2"]]]:
+def _filled_contours(mask: Bool[np.ndarray, "rows columns"]) -> Iterator[list[Float64[np.ndarray, "_ 2"]]]:
     """The polygons of the region where the mask's indicator exceeds one half: outer ring first, then its holes."""
     from contourpy import FillType, contour_generator
 

@@ -20,8 +20,10 @@ from pydicom import Dataset, dcmread
 
 from recon.errors import UserError
 from recon.formats import ReadOptions
+from recon.formats.dicom_parsing import parsing
 from recon.formats.labels import Color, color_from_bytes, label_table
 from recon.formats.outlines import Remarks, combine_outlines, fit_plane, in_plane_axes
+from recon.formats.untrusted import plain
 from recon.inputs import CrossSections, Plane
 
 SAME_PLANE = 0.05  # mm; contours are written to .01 or finer, slices stand .1 or more apart
@@ -35,37 +37,24 @@ class _Slice:
 
     normal: Float64[np.ndarray, "3"]
     offset: float
-    contours: dict[int, list[Float64[np.ndarray, "n 3"]]] = field(default_factory=dict)
+    contours: dict[int, list[Float64[np.ndarray, "_ 3"]]] = field(default_factory=dict)
 
 
 def read(path: Path, options: ReadOptions) -> CrossSections:
     """All ROIs that have closed contours, with their names and colours; ids follow the order of the structure set.
 
     Raises:
-        UserError: no closed contour, all on one plane, a contour that is not planar or not finite.
+        UserError: no closed contour, all on one plane, a contour that is not planar or not finite, or a damaged file.
     """
-    dataset = dcmread(path)
     remarks = Remarks(path)
-    rois = [(int(roi.ROINumber), str(roi.get("ROIName", ""))) for roi in dataset.get("StructureSetROISequence", [])]
-    names = {label: name for label, (_, name) in enumerate(rois, start=1)}
-    by_number = {number: label for label, (number, _) in enumerate(rois, start=1)}
-    colors: dict[int, Color] = {}
-    drawn: list[tuple[int, Float64[np.ndarray, "n 3"]]] = []
-    for item in dataset.get("ROIContourSequence", []):
-        label = by_number.get(int(item.ReferencedROINumber))
-        if label is None:
-            remarks.add("Contours of an ROI that the structure set does not list", f"ROI {item.ReferencedROINumber}")
-            continue
-        if item.get("ROIDisplayColor") is not None and len(item.ROIDisplayColor) == 3:
-            colors[label] = color_from_bytes(item.ROIDisplayColor)
-        drawn += [(label, points) for points in _closed_contours(item, names[label], remarks)]
+    with parsing(path):
+        names, colors, drawn = _structure_set(dcmread(path), remarks)
     for label in sorted(names.keys() - {label for label, _ in drawn}):
         remarks.add("ROIs without closed contours, left out", names[label])
-
-    planes = _planes(drawn, names, remarks, path)
+    planes = _planes(drawn, names, remarks)
     used = {ring.label for plane in planes for ring in plane.rings}
     if not used:
-        raise UserError(f"{path}: none of its {len(rois)} ROIs has a closed contour with an area")
+        raise UserError(f"{path}: none of its {len(names)} ROIs has a closed contour with an area")
     if len(planes) < 2:
         raise UserError(f"{path}: all its contours lie in one plane; a shape between planes needs at least two")
     for label in sorted(used):
@@ -76,15 +65,34 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
     )
 
 
-def _closed_contours(item: Dataset, roi: str, remarks: Remarks) -> Iterator[Float64[np.ndarray, "n 3"]]:
+def _structure_set(
+    dataset: Dataset, remarks: Remarks
+) -> tuple[dict[int, str], dict[int, Color], list[tuple[int, Float64[np.ndarray, "_ 3"]]]]:
+    """Names and colours of the ROIs by label, and the closed contours with the label of each."""
+    rois = dataset.get("StructureSetROISequence", [])
+    names = {label: plain(roi.get("ROIName", "")) for label, roi in enumerate(rois, start=1)}
+    by_number = {int(roi.ROINumber): label for label, roi in enumerate(rois, start=1)}
+    colors: dict[int, Color] = {}
+    drawn = []
+    for item in dataset.get("ROIContourSequence", []):
+        label = by_number.get(int(item.ReferencedROINumber))
+        if label is None:
+            remarks.add("Contours of an ROI that the structure set does not list", f"ROI {item.ReferencedROINumber}")
+            continue
+        if item.get("ROIDisplayColor") is not None and len(item.ROIDisplayColor) == 3:
+            colors[label] = color_from_bytes(map(float, item.ROIDisplayColor))
+        drawn += [(label, points) for points in _closed_contours(item, names[label], remarks)]
+    return names, colors, drawn
+
+
+def _closed_contours(item: Dataset, roi: str, remarks: Remarks) -> Iterator[Float64[np.ndarray, "_ 3"]]:
     """The vertices of an ROI's closed contours."""
     for number, contour in enumerate(item.get("ContourSequence", None) or [], start=1):
-        kind = str(contour.get("ContourGeometricType", ""))
+        kind = plain(contour.get("ContourGeometricType", ""))
         if kind not in CLOSED:
             remarks.add(f"Contours of type {kind or 'unknown'}, which enclose nothing, left out", roi)
             continue
-        place = f"ROI {roi}, contour {number}"
-        points = _coordinates(contour, place, remarks)
+        points = _coordinates(contour, f"ROI {roi}, contour {number}", remarks)
         if contour.get("NumberOfContourPoints") not in (None, len(points)):
             remarks.add("Contours with another number of points than they state", roi)
         if len(points):
@@ -108,7 +116,7 @@ def _coordinates(contour: Dataset, place: str, remarks: Remarks) -> Float64[np.n
 
 
 def _planes(
-    drawn: Sequence[tuple[int, Float64[np.ndarray, "n 3"]]], names: dict[int, str], remarks: Remarks, path: Path
+    drawn: Sequence[tuple[int, Float64[np.ndarray, "_ 3"]]], names: dict[int, str], remarks: Remarks
 ) -> list[Plane]:
     """The planes that hold the contours, each region's outlines combined; ordered by direction, then along it."""
     if not drawn:

@@ -6,7 +6,7 @@ orientation and the pixel spacing (sy, sx). Frames are stacked into one volume; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from pydicom.pixels.utils import iter_pixels
 
 from recon.errors import UserError
 from recon.formats import ReadOptions
+from recon.formats.dicom_parsing import parsing
 from recon.formats.label_map import MAX_LABEL, check_shape, label_sections
 from recon.formats.labels import Color, color_from_cielab
-from recon.formats.untrusted import check_promise
+from recon.formats.untrusted import check_promise, plain
 from recon.inputs import CrossSections
 
 UNEVEN = 0.02
@@ -28,12 +29,21 @@ UNEVEN = 0.02
 
 
 @dataclass(frozen=True)
-class _Stack:
-    """Where the frames stand: `affine` of the volume, its number of slices, and each frame's slice."""
+class _Frames:
+    """What the file says of its frames: their size and kind, and for each its place and its segment's number.
 
-    affine: Float64[np.ndarray, "4 4"]
-    slices: int
-    slice_of_frame: Int[np.ndarray, " frames"]
+    `orientations` are the directions along a row and down a column, `spacings` the distances between rows and between
+    columns, `positions` the centres of the first pixels. In a label map the pixels are segment numbers themselves.
+    """
+
+    rows: int
+    columns: int
+    kind: str
+    largest_value: int
+    orientations: Float64[np.ndarray, "frames 6"]
+    spacings: Float64[np.ndarray, "frames 2"]
+    positions: Float64[np.ndarray, "frames 3"]
+    segments: Int[np.ndarray, " frames"]
 
 
 def read(path: Path, options: ReadOptions) -> CrossSections:
@@ -42,21 +52,51 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
     Raises:
         UserError: the frames are not one stack of evenly spaced parallel slices, or are less than the header promises.
     """
-    header = dcmread(path, stop_before_pixels=True)
-    kind = str(_required(path, header, "SegmentationType"))
-    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
-        raise UserError(f"{path}: its segmentation type is {kind}; BINARY, FRACTIONAL and LABELMAP can be read")
-    frames = _frames(path, header)
-    stack = _stack(path, header, frames)
-    numbers = [0 if kind == "LABELMAP" else _segment_number(path, header, frame) for frame in frames]
-    voxels, shared = _paint(path, header, stack, numbers)
+    with parsing(path):
+        header = dcmread(path, stop_before_pixels=True)
+        frames = _frames(path, header)
+        names, colors = _segments(header)
+    affine, slice_of_frame = _stack(path, frames)
+    voxels, shared = _paint(path, frames, slice_of_frame)
     notes: tuple[str, ...] = ()
     if shared:
         notes += (f"Voxels in more than one segment, given to the later one: {shared}.",)
-    if kind == "FRACTIONAL":
+    if frames.kind == "FRACTIONAL":
         notes += ("Fractional segments are cut at one half.",)
-    names, colors = _segments(header)
-    return label_sections(path, voxels, stack.affine, options, names=names, colors=colors, unit="mm", notes=notes)
+    return label_sections(path, voxels, affine, options, names=names, colors=colors, unit="mm", notes=notes)
+
+
+def _frames(path: Path, header: Dataset) -> _Frames:
+    """The frames, as many and as large as the header promises and the file can hold."""
+    kind = plain(_required(path, header, "SegmentationType"))
+    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
+        raise UserError(f"{path}: its segmentation type is {kind}; BINARY, FRACTIONAL and LABELMAP can be read")
+    rows, columns, count = (int(_required(path, header, size)) for size in ("Rows", "Columns", "NumberOfFrames"))
+    check_shape(path, (columns, rows, 1))
+    if int(header.get("SamplesPerPixel", 1)) != 1:
+        raise UserError(f"{path}: its pixels are colours; those of a segmentation are single numbers")
+    groups = _required(path, header, "PerFrameFunctionalGroupsSequence")
+    if count != len(groups) or count < 1:
+        raise UserError(f"{path}: its header promises {count} frames and describes {len(groups)}")
+    if not header.file_meta.TransferSyntaxUID.is_compressed:
+        check_promise(path, count * rows * columns * int(header.BitsAllocated) // 8, path.stat().st_size)
+
+    def of_each(group: str, keyword: str) -> list[Any]:
+        return [_functional_group(path, header, frame, group, keyword) for frame in groups]
+
+    segments = np.zeros(count, np.int64)
+    if kind != "LABELMAP":
+        segments[:] = of_each("SegmentIdentificationSequence", "ReferencedSegmentNumber")
+    return _Frames(
+        rows,
+        columns,
+        kind,
+        int(header.get("MaximumFractionalValue", 1)),
+        np.array(of_each("PlaneOrientationSequence", "ImageOrientationPatient"), np.float64).reshape(count, 6),
+        np.array(of_each("PixelMeasuresSequence", "PixelSpacing"), np.float64).reshape(count, 2),
+        np.array(of_each("PlanePositionSequence", "ImagePositionPatient"), np.float64).reshape(count, 3),
+        segments,
+    )
 
 
 def _required(path: Path, dataset: Dataset, keyword: str) -> Any:
@@ -66,81 +106,56 @@ def _required(path: Path, dataset: Dataset, keyword: str) -> Any:
     return value
 
 
-def _frames(path: Path, header: Dataset) -> Sequence[Dataset]:
-    """The per-frame functional groups, one for each frame that the header promises; sizes checked against the file."""
-    frames = _required(path, header, "PerFrameFunctionalGroupsSequence")
-    rows, columns = int(_required(path, header, "Rows")), int(_required(path, header, "Columns"))
-    count = int(_required(path, header, "NumberOfFrames"))
-    check_shape(path, (columns, rows, 1))
-    if count != len(frames):
-        raise UserError(f"{path}: its header promises {count} frames and describes {len(frames)}")
-    if not header.file_meta.TransferSyntaxUID.is_compressed:
-        check_promise(path, count * rows * columns * int(header.BitsAllocated) // 8, path.stat().st_size)
-    return frames
-
-
 def _functional_group(path: Path, header: Dataset, frame: Dataset, group: str, keyword: str) -> Any:
     """An attribute of a frame, from its own functional groups or the shared ones."""
     for groups in (frame, *header.get("SharedFunctionalGroupsSequence", [])[:1]):
         for item in groups.get(group, None) or []:
             if item.get(keyword) is not None:
                 return item[keyword].value
-    raise UserError(
-        f"{path}: a frame lacks {keyword}; a segmentation of slices gives position, orientation and spacing"
-    )
+    raise UserError(f"{path}: a frame lacks {keyword}; frames of slices state position, orientation and spacing")
 
 
-def _segment_number(path: Path, header: Dataset, frame: Dataset) -> int:
-    number = int(_functional_group(path, header, frame, "SegmentIdentificationSequence", "ReferencedSegmentNumber"))
-    if not 1 <= number <= MAX_LABEL:
-        raise UserError(f"{path}: a frame names segment {number}; numbers run from 1 to {MAX_LABEL}")
-    return number
-
-
-def _stack(path: Path, header: Dataset, frames: Sequence[Dataset]) -> _Stack:
-    """Places the frames on evenly spaced slices: the step is the least distance between two of them."""
-
-    def vectors(group: str, keyword: str, length: int) -> Float64[np.ndarray, "frames length"]:
-        values = [_functional_group(path, header, frame, group, keyword) for frame in frames]
-        if any(len(value) != length for value in values):
-            raise UserError(f"{path}: a frame's {keyword} should hold {length} numbers")
-        return np.array(values, np.float64)
-
-    orientation = vectors("PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    spacing = vectors("PixelMeasuresSequence", "PixelSpacing", 2)
-    positions = vectors("PlanePositionSequence", "ImagePositionPatient", 3)
-    if np.ptp(orientation, axis=0).max() > 1e-4 or np.ptp(spacing, axis=0).max() > 1e-4 * spacing.max():
+def _stack(path: Path, frames: _Frames) -> tuple[Float64[np.ndarray, "4 4"], Int[np.ndarray, " frames"]]:
+    """The volume's affine and each frame's slice in it. The step between slices is the least distance of two frames."""
+    if np.ptp(frames.orientations, axis=0).max() > 1e-4 or np.ptp(frames.spacings, axis=0).max() > 1e-4:
         raise UserError(f"{path}: its frames differ in orientation or pixel spacing; they should be one stack")
-    x, y = orientation[0].reshape(2, 3)
-    row_step, column_step = spacing[0]
-    depths = positions @ np.cross(x, y)
+    x, y = frames.orientations[0].reshape(2, 3)
+    row_step, column_step = frames.spacings[0]
+    depths = frames.positions @ np.cross(x, y)
     first, last = np.argmin(depths), np.argmax(depths)
     gaps = np.diff(np.sort(depths))
     gaps = gaps[gaps > 1e-3 * min(row_step, column_step)]
-    index = np.rint((depths - depths[first]) / gaps.min()).astype(int) if len(gaps) else np.zeros(len(frames), int)
-    check_shape(path, (int(header.Columns), int(header.Rows), int(index.max()) + 1))
-    step = (positions[last] - positions[first]) / max(int(index.max()), 1) if index.max() else np.cross(x, y)
-    strays = np.linalg.norm(positions - positions[first] - np.outer(index, step), axis=1)
+    if not np.isfinite(depths).all() or not len(gaps):
+        raise UserError(f"{path}: its frames lie in one plane; a shape between slices needs at least two")
+    slices = np.rint((depths - depths[first]) / gaps.min())
+    check_shape(path, (frames.columns, frames.rows, int(slices.max()) + 1))
+    step = (frames.positions[last] - frames.positions[first]) / slices.max()
+    strays = np.linalg.norm(frames.positions - frames.positions[first] - np.outer(slices, step), axis=1)
     if strays.max() > UNEVEN * np.linalg.norm(step):
         raise UserError(f"{path}: its frames are not evenly spaced (off by {strays.max():.3g} mm); resample them first")
     affine = np.eye(4)
-    affine[:3] = np.stack([x * column_step, y * row_step, step, positions[first]], axis=1)
-    return _Stack(affine, int(index.max()) + 1, index)
+    affine[:3] = np.stack([x * column_step, y * row_step, step, frames.positions[first]], axis=1)
+    return affine, slices.astype(np.int64)
 
 
 def _paint(
-    path: Path, header: Dataset, stack: _Stack, numbers: Sequence[int]
+    path: Path, frames: _Frames, slice_of_frame: Int[np.ndarray, " frames"]
 ) -> tuple[UInt16[np.ndarray, "nx ny nz"], int]:
-    """The label volume, and how many voxels more than one segment claims. Number 0 takes the frame's own values."""
-    voxels = np.zeros((int(header.Columns), int(header.Rows), stack.slices), np.uint16, order="F")
-    threshold = int(header.get("MaximumFractionalValue", 1)) / 2
+    """The label volume, and how many voxels more than one segment claims."""
+    if frames.segments.min() < 0 or frames.segments.max() > MAX_LABEL:
+        raise UserError(f"{path}: a frame names segment {frames.segments.max()}; numbers run from 1 to {MAX_LABEL}")
+    voxels = np.zeros((frames.columns, frames.rows, int(slice_of_frame.max()) + 1), np.uint16, order="F")
     shared = 0
-    for pixels, number, index in zip(_pixels(path), numbers, stack.slice_of_frame, strict=True):
+    stored = _pixels(path)
+    for number, index in zip(frames.segments, slice_of_frame, strict=True):
+        pixels = next(stored, None)
+        if pixels is None:
+            raise UserError(f"{path}: its pixels end before the last of its {len(frames.segments)} frames")
         slice_ = voxels[:, :, index].T
-        if number == 0:
+        if frames.kind == "LABELMAP":
             slice_[:] = np.where(pixels > 0, pixels, slice_)
             continue
-        inside = pixels >= max(threshold, 1)
+        inside = pixels >= max(frames.largest_value / 2, 1)
         shared += int((inside & (slice_ > 0) & (slice_ != number)).sum())
         slice_[inside] = number
     return voxels, shared
@@ -149,15 +164,16 @@ def _paint(
 def _pixels(path: Path) -> Iterator[Shaped[np.ndarray, "rows columns"]]:
     """The frames one after the other. Frames of single bits follow each other without padding (PS3.5 8.1.1), lowest bit
     first, so that a frame may start within a byte; pydicom reads those wrong and is asked for the other kinds only."""
-    dataset = dcmread(path)
-    if dataset.BitsAllocated != 1 or dataset.file_meta.TransferSyntaxUID.is_compressed:
-        yield from iter_pixels(dataset, raw=True)
-        return
-    packed = np.frombuffer(dataset.PixelData, np.uint8)
-    size = dataset.Rows * dataset.Columns
-    for start in range(0, dataset.NumberOfFrames * size, size):
-        bits = np.unpackbits(packed[start // 8 : (start + size + 7) // 8], bitorder="little")
-        yield bits[start % 8 :][:size].reshape(dataset.Rows, dataset.Columns)
+    with parsing(path):
+        dataset = dcmread(path)
+        if dataset.BitsAllocated != 1 or dataset.file_meta.TransferSyntaxUID.is_compressed:
+            yield from iter_pixels(dataset, raw=True)
+            return
+        packed = np.frombuffer(dataset.PixelData, np.uint8)
+        size = dataset.Rows * dataset.Columns
+        for start in range(0, dataset.NumberOfFrames * size, size):
+            bits = np.unpackbits(packed[start // 8 : (start + size + 7) // 8], bitorder="little")
+            yield bits[start % 8 :][:size].reshape(dataset.Rows, dataset.Columns)
 
 
 def _segments(header: Dataset) -> tuple[dict[int, str], dict[int, Color]]:

@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.outlines import Remarks
-from recon.formats.untrusted import read_whole
+from recon.formats.untrusted import plain, read_whole
 from recon.inputs import CrossSections, Label, Plane
 
 MAX_BYTES = 128 << 20
@@ -43,9 +43,9 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
     try:
         content = msgspec.json.decode(read_whole(path, MAX_BYTES))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: is not sound JSON ({error}); the file is damaged or cut short") from error
+        raise UserError(f"{path}: is not sound JSON ({plain(error)}); the file is damaged or cut short") from error
     remarks = Remarks(path)
-    heights: dict[float, list[Float64[np.ndarray, "n 2"]]] = defaultdict(list)
+    heights: dict[float, list[Float64[np.ndarray, "_ 2"]]] = defaultdict(list)
     names: set[str] = set()
     for number, feature in enumerate(_features(path, content), start=1):
         properties = feature.get("properties") or {}
@@ -80,12 +80,12 @@ def _is_feature(feature: Any) -> bool:
     return isinstance(feature, dict) and isinstance(feature.get("properties") or {}, dict)
 
 
-def _lines(geometry: Any, place: str, remarks: Remarks) -> Iterator[Float64[np.ndarray, "n d"]]:
+def _lines(geometry: Any, place: str, remarks: Remarks) -> Iterator[Float64[np.ndarray, "_ _"]]:
     """The polylines of a geometry, (n, 2) or (n, 3)."""
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     nested = {"LineString": 0, "MultiLineString": 1, "Polygon": 1, "MultiPolygon": 2}.get(kind or "")
     if nested is None:
-        remarks.add(f"Features of type {kind}, which are no contour lines, left out", place)
+        remarks.add(f"Features of type {plain(kind)}, which are no contour lines, left out", place)
         return
     strings: list[Any] = [geometry.get("coordinates")]
     for _ in range(nested):
@@ -123,7 +123,7 @@ def _elevation(properties: Mapping[str, Any], points: Float64[np.ndarray, "n d"]
 def _too_few(path: Path, heights: int, names: set[str]) -> str:
     if heights == 1:
         return f"{path}: all its lines have the same elevation; a terrain needs at least two"
-    found = ", ".join(sorted(names)[:8]) or "none"
+    found = plain(", ".join(sorted(names)[:8])) or "none"
     return (
         f"{path}: no line has an elevation: it should be the third coordinate or a property called "
         f"{', '.join(ELEVATION_NAMES)} (the properties are: {found})"
@@ -131,8 +131,8 @@ def _too_few(path: Path, heights: int, names: set[str]) -> str:
 
 
 def _in_metres(
-    content: dict[str, Any], heights: Mapping[float, Sequence[Float64[np.ndarray, "n 2"]]]
-) -> tuple[Mapping[float, Sequence[Float64[np.ndarray, "n 2"]]], tuple[str, ...]]:
+    content: dict[str, Any], heights: Mapping[float, Sequence[Float64[np.ndarray, "_ 2"]]]
+) -> tuple[Mapping[float, Sequence[Float64[np.ndarray, "_ 2"]]], tuple[str, ...]]:
     """The lines in metres and a note that says so, where they are longitudes and latitudes; else as they are."""
     everything = np.concatenate([line for lines in heights.values() for line in lines])
     low, high = everything.min(0), everything.max(0)

@@ -22,7 +22,7 @@ from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.label_map import as_label_ids, check_shape, label_sections
 from recon.formats.labels import Color, color_from_bytes
-from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named
+from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, plain
 from recon.inputs import CrossSections
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ def _opened(file: Path) -> Iterator[Image]:
             with Image.open(file, formats=("PNG", "TIFF")) as image:
                 yield image
     except (SyntaxError, ValueError, TypeError, KeyError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file}: is not a sound PNG or TIFF image ({str(error).rstrip('.')}); save it anew") from error
+        raise UserError(
+            f"{file}: is not a sound PNG or TIFF image ({plain(error).rstrip('.')}); save it anew"
+        ) from error
 
 
 def _page_count(image: Image) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from recon.formats.untrusted import plain
 from recon.inputs import Label, distinct_color
 
 Color = tuple[float, float, float]
@@ -21,7 +22,7 @@ def label_table(
     table: list[Label] = []
     taken: set[str] = set()
     for position, label in enumerate(ids):
-        name = " ".join(str(names.get(label, "")).split()) or ("object" if len(ids) == 1 else f"label {label}")
+        name = plain(names.get(label, "")) or ("object" if len(ids) == 1 else f"label {label}")
         while name in taken:
             name = f"{name} ({label})"
         taken.add(name)

@@ -26,7 +26,7 @@ from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.label_map import check_shape, label_sections, read_voxels
 from recon.formats.labels import Color, color_from_bytes
-from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, read_whole
+from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, plain, read_whole
 from recon.inputs import CrossSections
 
 LabelTable = tuple[dict[int, str], dict[int, Color]]
@@ -52,7 +52,7 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
             check_promise(path, prod(shape) * dtype.itemsize, path.stat().st_size, GZIP_MAX_RATIO if compressed else 1)
             voxels = read_voxels(path, stream, dtype, shape, _rescaling(header))
     except HeaderDataError as error:
-        raise UserError(f"{path}: its NIfTI header contradicts itself ({error}); write the file anew") from error
+        raise UserError(f"{path}: its NIfTI header contradicts itself ({plain(error)}); write the file anew") from error
     affine, unit, notes = _placement(path, header, options)
     (names, colors), remark = _label_table(path, extensions)
     return label_sections(path, voxels, affine, options, names=names, colors=colors, unit=unit, notes=notes + remark)
@@ -114,7 +114,9 @@ def _placement(
     try:
         affine = np.array(header.get_best_affine(), np.float64)
     except (HeaderDataError, ValueError) as error:
-        raise UserError(f"{path}: its qform is not usable ({error}); it should hold a unit quaternion") from error
+        raise UserError(
+            f"{path}: its qform is not usable ({plain(error)}); it should hold a unit quaternion"
+        ) from error
     notes: tuple[str, ...] = ()
     if not header["sform_code"] and not header["qform_code"]:
         notes += (
@@ -141,7 +143,7 @@ def _label_table(path: Path, extensions: bytes) -> tuple[LabelTable, tuple[str, 
         if sidecar.is_file():
             return _from_json(read_whole(sidecar)), ()
     except (ElementTree.ParseError, ValueError, TypeError, UserError) as error:
-        return ({}, {}), (f"The table of label names cannot be read and is left out ({error}).",)
+        return ({}, {}), (f"The table of label names cannot be read and is left out ({plain(error)}).",)
     return ({}, {}), ()
 
 

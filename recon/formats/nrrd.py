@@ -25,7 +25,7 @@ from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.label_map import as_label_ids, check_shape, label_sections, read_voxels
 from recon.formats.labels import Color
-from recon.formats.untrusted import GZIP_MAX_RATIO, MAX_TEXT_BYTES, check_promise, failures_named
+from recon.formats.untrusted import GZIP_MAX_RATIO, MAX_TEXT_BYTES, check_promise, failures_named, plain
 from recon.inputs import CrossSections
 
 MAX_HEADER_BYTES = 1 << 20
@@ -68,7 +68,7 @@ class _Header:
     end: int
 
     def wrong(self, sentence: str) -> UserError:
-        return UserError(f"{self.path}: {sentence}")
+        return UserError(f"{self.path}: {plain(sentence, limit=400)}")
 
     def required(self, name: str) -> str:
         value = self.fields.get(name.replace(" ", ""))

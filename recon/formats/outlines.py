@@ -114,7 +114,7 @@ def mend_rings(rings: Sequence[Ring], extent: float, remarks: Remarks, place: st
 
 
 def combine_outlines(
-    outlines: Sequence[Float64[np.ndarray, "n 2"]], label: int, extent: float, remarks: Remarks, place: str
+    outlines: Sequence[Float64[np.ndarray, "_ 2"]], label: int, extent: float, remarks: Remarks, place: str
 ) -> tuple[Ring, ...]:
     """The rings of one region that several outlines of a plane draw together, by the even-odd rule over all of them.
 
@@ -150,7 +150,7 @@ def signed_area(vertices: Float64[np.ndarray, "n 2"]) -> float:
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
-def even_odd(outlines: Sequence[Float64[np.ndarray, "n 2"]]) -> list[tuple[Float64[np.ndarray, "m 2"], bool]]:
+def even_odd(outlines: Sequence[Float64[np.ndarray, "_ 2"]]) -> list[tuple[Float64[np.ndarray, "_ 2"], bool]]:
     """Simple polygons, and whether each is a hole, that bound the even-odd interior of all the outlines together.
 
     Vertices move by up to 1e-8 of the extent: the polygon clipper works on a lattice.
@@ -172,7 +172,7 @@ def touches_itself(vertices: Float64[np.ndarray, "n 2"], extent: float) -> bool:
 
 
 def crossings(
-    outlines: Sequence[Float64[np.ndarray, "n 2"]], extent: float, remarks: Remarks, place: str
+    outlines: Sequence[Float64[np.ndarray, "_ 2"]], extent: float, remarks: Remarks, place: str
 ) -> Int[np.ndarray, "k 2"]:
     """Pairs (i, j), i <= j, of outlines whose edges cross, one for each crossing; i = j: the outline crosses itself.
 

@@ -16,6 +16,13 @@ GZIP_MAX_RATIO = 1032
 """Deflate writes at best 258 bytes for two bits: a gzip stream cannot expand more than this."""
 
 
+def plain(text: object, limit: int = 120) -> str:
+    """Text from a file, fit for a sentence or a name: one line, printable, no longer than `limit`."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    line = " ".join(printable.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
 @contextmanager
 def failures_named(path: Path) -> Iterator[None]:
     """Turns what the system and the decompressors raise on this file into a `UserError`."""
