@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PIXELS = 480 * 400
 MOST_PLANES = 32
-PIECE, LEAST_SCALE = 0.005, 1e-4  # parts of the diagonal
+PIECE, LEAST_SCALE = 0.005, 1e-3  # parts of the diagonal
 ELEVATION, TERRAIN_ELEVATION = 20.0, 38.0
 LINE = (0.13, 0.15, 0.18)
 PALE = (0.86, 0.87, 0.88)
@@ -102,7 +102,7 @@ def slice_pictures(scene: Scene, sections: CrossSections, cameras: Sequence[Came
     for camera, picture in zip(cameras, pictures, strict=True):
         image = backdrop(camera) if picture is None else _hazy(picture).over(backdrop(camera))
         for key, segments in outlines.items():
-            color = 0.5 * np.array(colors.get(key, LINE))
+            color = [0.5 * channel for channel in colors.get(key, LINE)]
             depth, hidden = (None, 1.0) if picture is None else (picture.depth, 0.0)
             image = draw_segments(image, camera, segments, color, 1.3, depth, hidden)
         images.append(image)
