@@ -29,7 +29,7 @@ class Topology:
         )
 
     @cached_property
-    def _pairs(self) -> Int64[np.ndarray, "p 2"]:
+    def pairs(self) -> Int64[np.ndarray, "p 2"]:
         """The two sides at each edge that has two."""
         sides = np.flatnonzero(self.faces_of_edge[self.edge_of_side] == 2)
         return sides[np.argsort(self.edge_of_side[sides], kind="stable")].reshape(-1, 2)
@@ -47,7 +47,7 @@ class Topology:
     @property
     def is_consistently_oriented(self) -> bool:
         """Whether the two faces of every edge that has two run along it in opposite directions."""
-        return bool((self._start[self._pairs[:, 0]] == self._end[self._pairs[:, 1]]).all())
+        return bool((self._start[self.pairs[:, 0]] == self._end[self.pairs[:, 1]]).all())
 
     @property
     def is_watertight(self) -> bool:
@@ -74,14 +74,7 @@ class Topology:
     @cached_property
     def fan_of_corner(self) -> Int64[np.ndarray, " c"]:
         """For each corner the number of its fan."""
-        a, b = self._pairs.T
-        same_way = self._start[a] == self._start[b]
-        next_a, next_b = (3 * (side // 3) + (side + 1) % 3 for side in (a, b))
-        ends_a, ends_b = (
-            np.concatenate([a, next_a]),
-            np.concatenate([np.where(same_way, b, next_b), np.where(same_way, next_b, b)]),
-        )
-        return _connected(ends_a, ends_b, self.faces.size)
+        return fans(self.faces, self.pairs)
 
     @property
     def non_manifold_vertices(self) -> int:
@@ -89,14 +82,32 @@ class Topology:
         _, first = np.unique(self.fan_of_corner, return_index=True)
         return int((np.bincount(self._start[first], minlength=1) > 1).sum())
 
+    @cached_property
+    def loop_of_boundary_side(self) -> Int64[np.ndarray, " b"]:
+        """For each boundary side the number of its loop; one side passes on to the next around a fan."""
+        sides = self.boundary_sides
+        ends = self.fan_of_corner[np.stack([sides, _next(sides)])]
+        _, ends = np.unique(ends, return_inverse=True)
+        return _connected(ends[0], ends[1], int(ends.max(initial=-1)) + 1)[ends[0]]
+
     @property
     def boundary_loops(self) -> int:
-        """How many closed curves the boundary sides form, passing from one to the next around a fan."""
-        sides = self.boundary_sides
-        fans = self.fan_of_corner
-        following = 3 * (sides // 3) + (sides + 1) % 3
-        _, ends = np.unique(np.stack([fans[sides], fans[following]]), return_inverse=True)
-        return int(_connected(ends[0], ends[1], int(ends.max(initial=-1)) + 1).max(initial=-1)) + 1
+        """How many closed curves the boundary consists of."""
+        return int(self.loop_of_boundary_side.max(initial=-1)) + 1
+
+
+def fans(faces: Int64[np.ndarray, "f 3"], pairs: Int64[np.ndarray, "p 2"]) -> Int64[np.ndarray, " c"]:
+    """For each corner the number of its fan, where the faces of a pair of sides are neighbours."""
+    start = faces.ravel()
+    a, b = pairs.T
+    same_way = start[a] == start[b]
+    at_start, at_end = np.where(same_way, b, _next(b)), np.where(same_way, _next(b), b)
+    return _connected(np.concatenate([a, _next(a)]), np.concatenate([at_start, at_end]), faces.size)
+
+
+def _next(side: Int64[np.ndarray, " s"]) -> Int64[np.ndarray, " s"]:
+    """The side that follows a side in its face."""
+    return 3 * (side // 3) + (side + 1) % 3
 
 
 def _connected(a: Int64[np.ndarray, " e"], b: Int64[np.ndarray, " e"], count: int) -> Int64[np.ndarray, " n"]:
