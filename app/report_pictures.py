@@ -94,18 +94,18 @@ def slice_pictures(scene: Scene, sections: CrossSections, cameras: Sequence[Came
     step = 1 if sections.is_terrain else int(np.ceil(len(sections.planes) / MOST_PLANES))
     planes = sections.planes[::step]
     outlines = _contours(planes)
-    colors = {label.id: label.color for label in sections.labels}
+    labels = {label.id: label.color for label in sections.labels}
+    tiled = (np.tile(labels.get(key, LINE), (len(lines), 1)) for key, lines in outlines.items())
+    colors = 0.5 * np.concatenate([np.zeros((0, 3)), *tiled])
+    segments = np.concatenate([np.zeros((0, 2, 3)), *outlines.values()])
     shell = _enclosing(parts(scene))
     sheets = _sheets([label for label in sections.labels if not shell or label.name != shell.name], sections, planes)
     images: list[Image] = []
     pictures = [None] * len(cameras) if sheets is None else render_meshes(sheets, cameras, lit=False)
     for camera, picture in zip(cameras, pictures, strict=True):
         image = backdrop(camera) if picture is None else _hazy(picture).over(backdrop(camera))
-        for key, segments in outlines.items():
-            color = [0.5 * channel for channel in colors.get(key, LINE)]
-            depth, hidden = (None, 1.0) if picture is None else (picture.depth, 0.0)
-            image = draw_segments(image, camera, segments, color, 1.3, depth, hidden)
-        images.append(image)
+        depth = None if picture is None else picture.depth
+        images.append(draw_segments(image, camera, segments, colors, 1.3, depth, hidden=0.0))
     return images, len(planes)
 
 

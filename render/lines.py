@@ -36,9 +36,9 @@ def draw_segments(
     order = np.argsort(-distance)
     position, distance, color = position[order], distance[order], color[order]
     behind = np.zeros(len(position), bool) if depth is None else _behind(camera, position, distance, depth)
-    for chosen, opacity in ((behind, hidden), (~behind, 1.0)):
-        image = _splat(image, position[chosen], color[chosen], width, opacity)
-    return image
+    if hidden > 0:
+        image = _splat(image, position[behind], color[behind], width, hidden)
+    return _splat(image, position[~behind], color[~behind], width, 1.0)
 
 
 def polyline_segments(points: Float[np.ndarray, "n 3"], closed: bool) -> Float[np.ndarray, "m 2 3"]:
@@ -98,13 +98,14 @@ def _splat(
     height, wide = image.shape[:2]
     reach = width / 2 + 0.5
     coverage, paint = np.zeros(height * wide, np.float32), np.zeros((height * wide, 3), np.float32)
-    first = np.floor(position - reach + 0.5).astype(np.int64)
+    x, y = position.T
+    column, row = (np.floor(along - reach + 0.5).astype(np.int64) for along in (x, y))
     for down in range(int(np.ceil(2 * reach))):
         for right in range(int(np.ceil(2 * reach))):
-            pixel = first + (right, down)
-            share = reach - np.hypot(*(pixel + 0.5 - position).T)
-            touched = (share > 0) & (pixel >= 0).all(1) & (pixel < (wide, height)).all(1)
-            flat = pixel[touched, 1] * wide + pixel[touched, 0]
+            u, v = column + right, row + down
+            share = reach - np.hypot(u + 0.5 - x, v + 0.5 - y)
+            touched = (share > 0) & (u >= 0) & (u < wide) & (v >= 0) & (v < height)
+            flat = v[touched] * wide + u[touched]
             np.maximum.at(coverage, flat, np.minimum(share[touched], 1).astype(np.float32))
             paint[flat] = color[touched]
     share = opacity * coverage.reshape(height, wide, 1)
