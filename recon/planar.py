@@ -132,11 +132,16 @@ def _signed_area(vertices: Float64[np.ndarray, "n 2"]) -> float:
 
 
 def _point_within(vertices: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "2"]:
-    """A point just inside the ring, beside the middle of its longest edge."""
+    """A point inside the ring, beside the middle of its longest edge: a hundredth of its size deep if it is that wide
+    there, so that a neighbour's slightly different copy of the same edge lies on the other side of the point."""
     along = np.roll(vertices, -1, axis=0) - vertices
     longest = int((along**2).sum(1).argmax())
-    inward = np.array([-along[longest, 1], along[longest, 0]]) * np.sign(_signed_area(vertices))
-    return vertices[longest] + 0.5 * along[longest] + 1e-4 * inward
+    middle, direction = vertices[longest] + 0.5 * along[longest], along[longest] / np.linalg.norm(along[longest])
+    area = _signed_area(vertices)
+    inward = np.array([-direction[1], direction[0]]) * np.sign(area) * abs(area) ** 0.5
+    deep = middle + 1e-2 * inward
+    edges = np.stack([vertices, np.roll(vertices, -1, axis=0)], axis=1)
+    return deep if inside_at(deep[None], edges)[0] else middle + 1e-5 * inward
 
 
 @njit(cache=True)

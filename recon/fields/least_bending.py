@@ -67,6 +67,14 @@ class Rows:
         cell = np.clip(np.floor(within), 0, np.array(lattice.shape) - 2).astype(np.int32)
         return cls(cell, (within - cell).astype(np.float32), weight.astype(np.float32))
 
+    def joined(self, other: Rows) -> Rows:
+        """These rows and then the other's."""
+        return Rows(
+            np.concatenate([self.cell, other.cell]),
+            np.concatenate([self.place, other.place]),
+            np.concatenate([self.weight, other.weight]),
+        )
+
 
 def solve(
     field: Float32[np.ndarray, "nx ny nz"],
