@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import trimesh
 
 
+DEFAULTS = ReadOptions()
+
+
 @dataclass(frozen=True)
 class Content:
     """A scene, the slices that it was made from where they are known, and sentences about what cannot be shown."""
@@ -66,8 +69,8 @@ def _contour_points(sections: CrossSections) -> Iterator[Float[np.ndarray, "_ 3"
             yield plane.to_world(polygon)
 
 
-def load(path: Path) -> Content:
-    """Reads what stands at the path.
+def load(path: Path, options: ReadOptions = DEFAULTS) -> Content:
+    """Reads what stands at the path; `options` are for an input of slices.
 
     Raises:
         UserError: nothing stands there, it is of no known kind, or what is in it cannot be read.
@@ -77,9 +80,16 @@ def load(path: Path) -> Content:
     if path.is_dir() and ((path / "run.json").exists() or (path / "scene").is_dir()):
         return _load_run(path)
     if any(path.suffix.lower() in row.suffixes for row in MESH_FORMATS):
-        return Content(path.name, read_scene(path))
-    sections = read(path, ReadOptions())
+        return Content(path.name, _welded(read_scene(path)))
+    sections = read(path, options)
     return Content(path.name, Scene(), sections, sections.notes)
+
+
+def _welded(scene: Scene) -> Scene:
+    """The scene with vertices at one place made one: seams of a texture split them, and would open every section."""
+    for mesh in (*scene.objects.values(), *([] if scene.mesh is None else [scene.mesh])):
+        mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    return scene
 
 
 class _Input(msgspec.Struct):

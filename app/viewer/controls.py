@@ -67,37 +67,44 @@ class LabelControls:
 class SectionControls:
     """Where the section plane lies: an axis, and a position along it in the user's coordinates.
 
-    `bounds` (2, 3) are the lowest and highest user coordinates of the content.
+    `bounds` (2, 3) are the lowest and highest user coordinates of the content. What lies on the side of `viewpoint`
+    (3,) is cut away, so that the section is seen from there, or the other side.
     """
 
     def __init__(
-        self, server: viser.ViserServer, frame: Frame, bounds: Float[np.ndarray, "2 3"], on_change: Callable[[], None]
+        self,
+        server: viser.ViserServer,
+        frame: Frame,
+        bounds: Float[np.ndarray, "2 3"],
+        viewpoint: Float[np.ndarray, "3"],
+        on_change: Callable[[], None],
     ):
-        self._frame, self._on_change = frame, on_change
+        self._frame, self._viewpoint, self._on_change = frame, viewpoint, on_change
         unit = "" if frame.unit == "unknown" else f" ({frame.unit})"
         with server.gui.add_folder("Section", order=2):
-            self._cut = server.gui.add_checkbox("Cut", False, hint="Cut the surfaces by a plane and fill the section")
-            self._axis = server.gui.add_dropdown("Across", tuple("xyz"), initial_value="z")
-            self._sliders = {
+            self.cut = server.gui.add_checkbox("Cut", False, hint="Cut the surfaces by a plane and fill the section")
+            self.axis = server.gui.add_dropdown("Across", tuple("xyz"), initial_value="z")
+            self.sliders = {
                 axis: server.gui.add_slider(axis + unit, *_slider_range(*bounds[:, i]), visible=axis == "z")
                 for i, axis in enumerate("xyz")
             }
-            self._keeps_above = server.gui.add_checkbox("Other side", False, hint="Keep what lies above the plane")
-        self._axis.on_update(lambda _: self._show_slider())
-        for control in (self._cut, self._keeps_above, *self._sliders.values()):
+            self.other_side = server.gui.add_checkbox("Other side", False, hint="Keep what is cut away now")
+        self.axis.on_update(lambda _: self._show_slider())
+        for control in (self.cut, self.other_side, *self.sliders.values()):
             control.on_update(lambda _: on_change())
 
     def plane(self) -> SectionPlane | None:
         """The plane in the page's coordinates; None while nothing is cut."""
-        if not self._cut.value:
+        if not self.cut.value:
             return None
-        axis = "xyz".index(self._axis.value)
-        position = (self._sliders[self._axis.value].value - self._frame.translation[axis]) / self._frame.scale
-        return SectionPlane(axis, float(position), self._keeps_above.value)
+        axis = "xyz".index(self.axis.value)
+        position = (self.sliders[self.axis.value].value - self._frame.translation[axis]) / self._frame.scale
+        seen_from_above = bool(self._viewpoint[axis] >= 0)
+        return SectionPlane(axis, float(position), keeps_above=seen_from_above == self.other_side.value)
 
     def _show_slider(self) -> None:
-        for axis, slider in self._sliders.items():
-            slider.visible = axis == self._axis.value
+        for axis, slider in self.sliders.items():
+            slider.visible = axis == self.axis.value
         self._on_change()
 
 
@@ -112,5 +119,6 @@ def _slider_range(low: float, high: float) -> tuple[float, float, float, float]:
 def _swatch(color: Color) -> str:
     """A dot in a label's colour in front of the checkbox that follows, without a line of its own."""
     rgb = ",".join(str(round(255 * c)) for c in color)
-    dot = f"position:absolute;left:8.6em;top:0.3em;width:0.7em;height:0.7em;border-radius:50%;background:rgb({rgb})"
-    return f'<div style="height:0;position:relative"><span style="{dot}"></span></div>'
+    dot = "position:absolute;left:8.6em;top:0.3em;width:0.7em;height:0.7em;border-radius:50%"
+    paint = f"background:rgb({rgb});box-shadow:0 0 0 1px rgba(128,128,128,0.5)"
+    return f'<div style="height:0;position:relative"><span style="{dot};{paint}"></span></div>'

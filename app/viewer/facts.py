@@ -12,7 +12,7 @@ def facts(content: Content, surfaces: Sequence[Surface]) -> str:
     """Name, size in the user's unit, mesh and slice counts, watertightness, and what is not shown, as markdown."""
     low, high = content.bounds()
     unit = "(unit unknown)" if content.unit == "unknown" else content.unit
-    lines = [f"**{content.name}**", " × ".join(f"{extent:.4g}" for extent in high - low) + f" {unit}"]
+    lines = [f"**{content.name}**", " × ".join(_length(extent) for extent in high - low) + f" {unit}"]
     if surfaces:
         lines += _mesh_lines(content, surfaces)
     if content.sections is not None:
@@ -20,6 +20,11 @@ def facts(content: Content, surfaces: Sequence[Surface]) -> str:
         lines.append(f"{len(content.sections.planes)} slices, {labels} label{'s' * (labels != 1)}")
     lines += [f"*{note}*" for note in content.notes]
     return "  \n".join(lines)
+
+
+def _length(value: float) -> str:
+    """Four significant digits, without an exponent."""
+    return f"{value:.4g}" if 1e-4 < value < 1e4 else f"{value:,.0f}" if value > 1 else f"{value:.2g}"
 
 
 def _mesh_lines(content: Content, surfaces: Sequence[Surface]) -> list[str]:

@@ -41,8 +41,8 @@ class LivePreview:
         bounds = Content(name, Scene(), sections).bounds()
         self._server = start_server(host, port)
         self.port = self._server.get_port()
-        self._page = Page(self._server, bounds, sections.unit, sections.up, sections)
-        self._page.facts.content = f"**{name}**  \nis being reconstructed"
+        self.page = Page(self._server, bounds, sections.unit, sections.up, sections)
+        self.page.facts.content = f"**{name}**  \nis being reconstructed"
         self._panel = ProgressPanel(self._server)
         self._news = threading.Condition()
         self._scene: Scene | None = None
@@ -67,9 +67,9 @@ class LivePreview:
     def finish(self, content: Content) -> None:
         """Shows the result with its facts and says that it is done. The page stays open until `close`."""
         self._stop_thread()
-        surfaces = surfaces_of(content.scene, self._page.frame)
-        self._page.show(surfaces)
-        self._page.facts.content = facts(content, surfaces)
+        surfaces = surfaces_of(content.scene, self.page.frame)
+        self.page.show(surfaces)
+        self.page.facts.content = facts(content, surfaces)
         self._panel.finish("done")
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class LivePreview:
             try:
                 self._panel.show(progress)
                 if scene is not None:
-                    self._page.show(surfaces_of(scene, self._page.frame))
+                    self.page.show(surfaces_of(scene, self.page.frame))
             except Exception:
                 logger.exception("The live preview stopped; the reconstruction goes on.")
                 return

@@ -30,7 +30,7 @@ def first_hit(
             q = np.cross(ao, ab)
             v = q @ direction / determinant
             t = (ac * q).sum(1) / determinant
-        hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
+            hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
         nearest = min(nearest, t[hit].min(initial=np.inf))
     return origin + nearest * direction if np.isfinite(nearest) else None
 
@@ -48,10 +48,10 @@ class MeasureTool:
 
     def _toggle(self) -> None:
         self._server.scene.remove_click_callback()
-        self._ends.clear()
-        self._draw()
         if self._active.value:
             self._server.scene.on_click()(self._clicked)
+        self._ends = []
+        self._draw()
 
     def _clicked(self, event: viser.SceneClickEvent) -> None:
         hit = first_hit(np.array(event.ray_origin), np.array(event.ray_direction), self._visible_triangles())
@@ -71,9 +71,12 @@ class MeasureTool:
         self._result.content = self._sentence()
 
     def _sentence(self) -> str:
+        if not self._ends:
+            return "Click on the first point." if self._active.value else ""
         unit = "" if self._frame.unit == "unknown" else f" {self._frame.unit}"
+        digits = max(0, int(np.ceil(3 - np.log10(self._frame.scale))))  # a thousandth of half the extent, or finer
         ends = [self._frame.to_user(end) for end in self._ends]
-        lines = ["({:.6g}, {:.6g}, {:.6g})".format(*end) for end in ends]
+        lines = ["(" + ", ".join(f"{coordinate:.{digits}f}" for coordinate in end) + ")" for end in ends]
         if len(ends) == 2:
-            lines.append(f"**{np.linalg.norm(ends[1] - ends[0]):.5g}{unit}** apart")
+            lines.append(f"**{np.linalg.norm(ends[1] - ends[0]):.{digits}f}{unit}** apart")
         return "  \n".join(lines)

@@ -10,7 +10,7 @@ from app.viewer.controls import LabelControls, SectionControls
 from app.viewer.measure import MeasureTool
 from app.viewer.slices import SliceLayer
 from app.viewer.surfaces import Surface, SurfaceLayer
-from app.viewer.viewpoint import ViewControls, nearest_axis
+from app.viewer.viewpoint import ViewControls, nearest_axis, overview
 from recon.inputs import CrossSections
 from recon.scene import Frame
 
@@ -35,14 +35,16 @@ class Page:
         self._server, self._sections = server, sections
         self.frame = Frame.fitting(bounds, unit, up)
         self.facts = server.gui.add_markdown("", order=0)
-        section = SectionControls(server, self.frame, bounds, self._redraw)
+        axis, corners = nearest_axis(up), self.frame.from_user(np.stack(np.meshgrid(*bounds.T), -1).reshape(-1, 3))
+        viewpoint = overview(axis, corners).position
+        self.section = SectionControls(server, self.frame, bounds, viewpoint, self._redraw)
         self._labels = LabelControls(server, {}, self._restyle)
-        self._surfaces = SurfaceLayer(server, section, self._labels)
-        self._slices = None
+        self.surfaces = SurfaceLayer(server, self.section, self._labels)
+        self.slices = None
         if sections is not None:
-            self._slices = SliceLayer(server, self.frame, sections, section, self._labels)
-        self._measure = MeasureTool(server, self.frame, self._surfaces.visible_triangles)
-        self._view = ViewControls(server, nearest_axis(up), float(np.linalg.norm(self.frame.from_user(bounds)[1])))
+            self.slices = SliceLayer(server, self.frame, sections, self.section, self._labels)
+        self._measure = MeasureTool(server, self.frame, self.surfaces.visible_triangles)
+        self._view = ViewControls(server, axis, corners)
         server.gui.main_panel.dock_right()
         server.gui.main_panel.set_width(PANEL_WIDTH)
         self.show([])
@@ -54,16 +56,16 @@ class Page:
         if colors != self._labels.colors:
             self._labels.remove()
             self._labels = LabelControls(self._server, colors, self._restyle)
-            if self._slices is not None:
-                self._slices.show(self._labels)
-        self._surfaces.show(surfaces, self._labels)
+            if self.slices is not None:
+                self.slices.show(self._labels)
+        self.surfaces.show(surfaces, self._labels)
 
     def _redraw(self) -> None:
-        self._surfaces.redraw()
-        if self._slices is not None:
-            self._slices.redraw()
+        self.surfaces.redraw()
+        if self.slices is not None:
+            self.slices.redraw()
 
     def _restyle(self) -> None:
-        self._surfaces.restyle()
-        if self._slices is not None:
-            self._slices.restyle()
+        self.surfaces.restyle()
+        if self.slices is not None:
+            self.slices.restyle()

@@ -13,6 +13,7 @@ import ipaddress
 import os
 import socket
 import sys
+import threading
 from urllib.parse import urlsplit
 
 import viser
@@ -27,10 +28,17 @@ class LocalServer(viser.ViserServer):
     """viser's server without its tunnel to a public host; on a loopback address, for this machine's own pages alone."""
 
     def __init__(self, host: str, port: int):
-        with contextlib.redirect_stdout(io.StringIO()):  # viser prints a banner even when it is told to be silent
+        with _silenced():
             super().__init__(host, port, label="Relief", verbose=False)
         if is_loopback(host):
             self._websock_server.on_client_connect(self._refuse_foreign_page)
+
+    def stop(self) -> None:
+        """Ends the server, in a second at most; viser waits longer where a browser holds an unused connection."""
+        stopping = threading.Thread(target=super().stop, daemon=True)
+        with _silenced():
+            stopping.start()
+            stopping.join(timeout=1.0)
 
     def request_share_url(self, verbose: bool = True) -> None:
         """Opens no tunnel, whatever a client asks for."""
@@ -52,6 +60,11 @@ def start_server(host: str, port: int) -> LocalServer:
         UserError: the host is not an address of this machine, or no port can be had there.
     """
     return LocalServer(host, _free_port(host, port))
+
+
+def _silenced() -> contextlib.redirect_stdout[io.StringIO]:
+    """Keeps what viser says at its start and end off standard output, which belongs to results."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _free_port(host: str, port: int) -> int:
@@ -85,7 +98,7 @@ def directions(host: str, port: int) -> str:
     """How to reach the viewer at this address: its URL, and from another machine the ssh tunnel's command."""
     exposed = not is_loopback(host)
     shown_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    lines = [f"Viewer: http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}  (Ctrl-C stops it)"]
+    lines = [f"Viewer: http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}"]
     if exposed:
         lines.append(f"Warning: there is no password; whoever reaches port {port} of this machine sees this page.")
     if exposed or "SSH_CONNECTION" in os.environ:

@@ -5,23 +5,30 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 
-from app.viewer.content import Content, load
+from app.viewer.content import DEFAULTS, Content, load
 from app.viewer.facts import facts
 from app.viewer.page import Page
 from app.viewer.server import LocalServer, directions, start_server
 from app.viewer.surfaces import surfaces_of
+from recon.formats import ReadOptions
 
 
-def serve(path: Path, host: str = "127.0.0.1", port: int = 8080, open_browser: bool = False) -> None:
-    """Shows a run folder, a mesh file or an input of slices until Ctrl-C.
+def serve(
+    path: Path,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    open_browser: bool = False,
+    options: ReadOptions = DEFAULTS,
+) -> None:
+    """Shows a run folder, a mesh file or an input of slices (read with `options`) until Ctrl-C.
 
     Raises:
         UserError: the path cannot be shown, or the server cannot be had; the sentence says why.
     """
-    content = load(path)
+    content = load(path, options)
     server = start_server(host, port)
     open_page(server, content)
-    print(directions(host, server.get_port()), flush=True)
+    print(directions(host, server.get_port()), "Ctrl-C stops it.", sep="\n", flush=True)
     if open_browser:
         webbrowser.open(f"http://localhost:{server.get_port()}")
     wait_for_interrupt(server)

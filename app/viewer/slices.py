@@ -13,14 +13,13 @@ from jaxtyping import Float
 from app.viewer.controls import LabelControls, SectionControls
 from app.viewer.layer import Layer
 from app.viewer.section import Triangles, part_below, triangulated
-from recon.inputs import CrossSections, Label, Plane
+from recon.inputs import CrossSections, Plane
 from recon.scene import Frame
 
 if TYPE_CHECKING:
     from manifold3d import CrossSection
 
 LINE_PIXELS = 1.5
-OPEN_LINES = Label(0, "", (0.55, 0.42, 0.30))  # elevation contours belong to no label
 
 
 def owned_regions(plane: Plane, partition: bool, unit: float = 1.0) -> dict[int, CrossSection]:
@@ -66,14 +65,14 @@ class SliceLayer(Layer):
     ):
         super().__init__(server)
         self._frame, self._sections, self._section, self._labels = frame, sections, section, labels
-        self._shown = {label.id: label for label in (OPEN_LINES, *sections.labels)}
-        last = max(len(sections.planes), 2)
+        self._named = {label.id: label for label in sections.labels}
+        last = len(sections.planes)
         with server.gui.add_folder("Input slices", order=3):
-            self._outlines = server.gui.add_checkbox("Outlines", True)
-            self._sheets = server.gui.add_checkbox("Filled", False)
+            self.outlines = server.gui.add_checkbox("Outlines", True)
+            self.sheets = server.gui.add_checkbox("Filled", False)
             self._opacity = server.gui.add_slider("Opacity", 0.05, 1.0, 0.05, 1.0)
-            self._range = server.gui.add_multi_slider("Slices", 1, last, 1, (1, last))
-        for control in (self._outlines, self._sheets, self._range):
+            self._range = server.gui.add_multi_slider("Slices", 1, last, 1, (1, last), visible=last > 1)
+        for control in (self.outlines, self.sheets, self._range):
             control.on_update(lambda _: self.redraw())
         self._opacity.on_update(lambda _: self.restyle())
 
@@ -86,14 +85,14 @@ class SliceLayer(Layer):
     def draw(self) -> None:
         first, last = self._range.value
         plane = self._section.plane()
-        for key, label in self._shown.items():
-            if self._outlines.value:
+        for key, label in self._named.items():
+            if self.outlines.value:
                 curves = [curves[key] for curves in self._curves[first - 1 : last] if key in curves]
                 segments = np.concatenate([np.zeros((0, 2, 3)), *curves])
                 if plane is not None:
                     segments = segments[plane.height(segments).max(1) < 0]
                 self.add_lines(f"/slices/{key}/outline", segments, [0.6 * c for c in label.color], LINE_PIXELS)
-            if self._sheets.value:
+            if self.sheets.value:
                 sheet = _joined([sheets[key] for sheets in self._fillings[first - 1 : last] if key in sheets])
                 if plane is not None:
                     sheet = part_below(sheet, plane.height(sheet.vertices))
@@ -102,14 +101,13 @@ class SliceLayer(Layer):
     def restyle(self) -> None:
         with self.lock:
             for path, node in (self.meshes | self.lines).items():
-                label = self._shown[int(path.split("/")[2])]
-                node.visible = label is OPEN_LINES or self._labels.visible(label.name)
+                node.visible = self._labels.visible(self._named[int(path.split("/")[2])].name)
             for sheet in self.meshes.values():
                 sheet.opacity = None if self._opacity.value >= 1.0 else self._opacity.value
 
     @cached_property
     def _curves(self) -> list[dict[int, Float[np.ndarray, "n 2 3"]]]:
-        """Per plane, the segments of each label's rings, and of open lines under that of `OPEN_LINES`."""
+        """Per plane, the segments of each label's rings; elevation contours are the first label's."""
         return [self._curves_of(plane) for plane in self._sections.planes]
 
     def _curves_of(self, plane: Plane) -> dict[int, Float[np.ndarray, "n 2 3"]]:
@@ -118,7 +116,7 @@ class SliceLayer(Layer):
             ends = np.stack([ring.vertices, np.roll(ring.vertices, -1, axis=0)], axis=1)
             pieces.setdefault(ring.label, []).append(ends)
         for line in plane.lines:
-            pieces.setdefault(OPEN_LINES.id, []).append(np.stack([line[:-1], line[1:]], axis=1))
+            pieces.setdefault(self._sections.labels[0].id, []).append(np.stack([line[:-1], line[1:]], axis=1))
         return {key: self._to_page(plane, np.concatenate(ends)) for key, ends in pieces.items()}
 
     @cached_property

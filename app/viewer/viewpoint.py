@@ -6,7 +6,9 @@ import numpy as np
 import viser
 from jaxtyping import Float
 
-FIELD_OF_VIEW = np.radians(35.0)  # vertical; narrow, so that parallel edges look parallel
+from render.cameras import Camera, framing
+
+FIELD_OF_VIEW = 35.0  # degrees from top to bottom; narrow, so that parallel edges look parallel
 NEAR, FAR = 0.05, 100.0  # a close range, so that layers 1e-4 apart keep their order in the depth buffer
 UP_AXES = {"+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1), "-z": (0, 0, -1)}
 
@@ -30,17 +32,17 @@ def stage_axes(up: str) -> Float[np.ndarray, "3 3"]:
     return np.stack([right, np.cross(right, above), above])
 
 
-def overview_position(up: str, radius: float) -> Float[np.ndarray, "3"]:
-    """A point from which a sphere of that radius around the origin fills the view: in front, to the right, above."""
+def overview(up: str, corners: Float[np.ndarray, "n 3"]) -> Camera:
+    """The closest camera in front, to the right and above that sees all the corners in a square picture."""
     direction = np.array([0.6, 1.0, 0.45]) @ stage_axes(up)
-    return direction / np.linalg.norm(direction) * radius / np.sin(FIELD_OF_VIEW / 2)
+    return framing(corners, direction, UP_AXES[up], (1000, 1000), FIELD_OF_VIEW)
 
 
 class ViewControls:
-    """Reset, up axis and background. The content is centred at the origin, with bounding radius `radius`."""
+    """Reset, up axis and background. `corners` (n, 3) are what the first view shows, in the page's coordinates."""
 
-    def __init__(self, server: viser.ViserServer, up: str, radius: float):
-        self._server, self._radius = server, radius
+    def __init__(self, server: viser.ViserServer, up: str, corners: Float[np.ndarray, "n 3"]):
+        self._server, self._corners = server, corners
         with server.gui.add_folder("View", order=5):
             reset = server.gui.add_button("Reset view", icon=viser.Icon.HOME)
             self._up = server.gui.add_dropdown("Up axis", tuple(UP_AXES), initial_value=up)
@@ -50,7 +52,7 @@ class ViewControls:
         self._dark.on_update(lambda _: self._set_theme())
         self._set_theme()
         camera = server.initial_camera
-        camera.fov, camera.near, camera.far, camera.look_at = float(FIELD_OF_VIEW), NEAR, FAR, (0.0, 0.0, 0.0)
+        camera.fov, camera.near, camera.far = float(np.radians(FIELD_OF_VIEW)), NEAR, FAR
         self._turn_up()
 
     def _turn_up(self) -> None:
@@ -62,8 +64,8 @@ class ViewControls:
         for name, (intensity, direction) in LIGHTS.items():
             position = np.array(direction) @ stage_axes(up)
             scene.add_light_directional(f"/lights/{name}", intensity=intensity, position=tuple(position))
+        self._place(self._server.initial_camera)
         self._server.initial_camera.up = UP_AXES[up]
-        self._server.initial_camera.position = overview_position(up, self._radius)
         for client in self._server.get_clients().values():
             self._look_from_start(client)
 
@@ -72,8 +74,12 @@ class ViewControls:
             return
         with client.atomic():
             client.camera.up_direction = UP_AXES[self._up.value]
-            client.camera.look_at = (0.0, 0.0, 0.0)
-            client.camera.position = overview_position(self._up.value, self._radius)
+            self._place(client.camera)
+
+    def _place(self, camera: viser.CameraHandle | viser.InitialCameraConfig) -> None:
+        view = overview(self._up.value, self._corners)
+        camera.position = view.position
+        camera.look_at = view.position - (view.position @ view.forward) * view.forward  # the point nearest the origin
 
     def _set_theme(self) -> None:
         self._server.gui.configure_theme(

@@ -33,7 +33,7 @@ FLAGS = (
     "--disable-extensions",
     "--disable-background-networking",
 )
-PATIENCE = 240.0  # seconds: a busy machine without a GPU draws slowly
+PATIENCE = 120.0  # seconds: a busy machine without a GPU draws slowly
 POLL_SECONDS = 0.3
 
 Found = TypeVar("Found")
@@ -98,22 +98,29 @@ class Browser:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def screenshot(self) -> np.ndarray:
-        """The page as it is now, (height, width, 3) bytes of sRGB."""
+    def box_of(self, selector: str) -> tuple[float, float, float, float]:
+        """Left, top, width and height in pixels of the first element that a CSS selector names."""
+        script = f"(({{x, y, width, height}}) => [x, y, width, height])(document.querySelector({selector!r})"
+        left, top, width, height = self.evaluate(f"{script}.getBoundingClientRect())")
+        return left, top, width, height
+
+    def screenshot(self, selector: str) -> np.ndarray:
+        """What is seen where that element stands, (height, width, 3) bytes of sRGB."""
+        left, top, width, height = (round(length) for length in self.box_of(selector))
         data = self._call("Page.captureScreenshot", format="png")["data"]
-        return np.asarray(iio.imread(base64.b64decode(data), extension=".png"))[..., :3]
+        picture = np.asarray(iio.imread(base64.b64decode(data), extension=".png"))
+        return picture[top : top + height, left : left + width, :3]
 
-    def stable_screenshot(self, ready: Callable[[np.ndarray], bool] = lambda picture: True) -> np.ndarray:
-        """The first screenshot that is `ready` and equals the one before it."""
-        before = self.screenshot()
+    def picture_when(self, ready: Callable[[np.ndarray], bool], selector: str, what: str) -> np.ndarray:
+        """The first screenshot of the element that is `ready` and equals the one before it; `what` names it."""
+        pictures = [self.screenshot(selector)]
 
-        def unchanged() -> bool:
-            nonlocal before
-            former, before = before, self.screenshot()
-            return ready(before) and np.array_equal(former, before)
+        def at_rest() -> bool:
+            pictures[:] = [pictures[-1], self.screenshot(selector)]
+            return ready(pictures[1]) and np.array_equal(*pictures)
 
-        wait_for(unchanged, "the page to be drawn and come to rest")
-        return before
+        wait_for(at_rest, what)
+        return pictures[1]
 
     def click(self, x: float, y: float) -> None:
         """Presses and releases the left button at a point of the page."""

@@ -1,0 +1,191 @@
+"""The command `reconstruct` as a user runs it: what it leaves, how it goes on, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+def relief(*arguments: object, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs `relief` in a folder and checks its exit status."""
+    command = [sys.executable, "-m", "app.cli", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == expect, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def eight(data_dir: Path, tmp_path: Path) -> Path:
+    """A copy of a small input in a folder of its own."""
+    return Path(shutil.copy(data_dir / "slices" / "eight_parallel12.csl", tmp_path / "eight.csl"))
+
+
+def test_a_run_leaves_meshes_a_record_a_report_and_a_picture(eight: Path, data_dir: Path):
+    relief("reconstruct", eight, "--quality", "draft", cwd=eight.parent)
+    run = eight.parent / "runs" / "eight-least-bending"
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "done" and record["method"] == "least-bending"
+    assert record["config"] == {"resolution": 64}
+    assert record["metrics"]["objects"]["object"]["euler_number"] == -2
+    assert record["metrics"]["contour_error"]["mean"] < 0.05
+    assert [stage["name"] for stage in record["stages"]] == ["fields"]
+    assert (run / "report.html").stat().st_size > 10_000 and (run / "preview.png").stat().st_size > 5_000
+    mesh = trimesh.load_mesh(run / "scene" / "mesh.ply")
+    truth = trimesh.load_mesh(data_dir / "slices" / "eight_truth.stl")
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(truth.volume, rel=0.05)
+    np.testing.assert_allclose(mesh.bounds, truth.bounds, atol=0.06)
+    assert {file.name for file in (run / "scene" / "objects").iterdir()} == {"object.ply"}
+    assert not list(eight.parent.rglob(".partial*"))
+
+
+def test_the_same_command_finds_its_run_and_another_makes_its_own(eight: Path):
+    draft = ("reconstruct", eight, "--quality", "draft")
+    relief(*draft, cwd=eight.parent)
+    again = relief(*draft, cwd=eight.parent)
+    assert "done before" in again.stdout
+    other = relief("reconstruct", eight, "--resolution", 40, cwd=eight.parent)
+    assert "eight-least-bending-2" in other.stdout and "another input or other options" in other.stderr
+    eight.write_text(eight.read_text().replace("0.1376577232", "0.1376577233"))
+    edited = relief(*draft, cwd=eight.parent)
+    assert "eight-least-bending-3" in edited.stdout
+
+
+def test_a_folder_that_holds_another_run_is_kept_unless_fresh(eight: Path):
+    out = eight.parent / "mine"
+    relief("reconstruct", eight, "--resolution", 40, "--out", out, cwd=eight.parent)
+    before = (out / "run.json").read_bytes()
+    refused = relief("reconstruct", eight, "--resolution", 44, "--out", out, cwd=eight.parent, expect=2)
+    assert "--fresh" in refused.stderr and (out / "run.json").read_bytes() == before
+    relief("reconstruct", eight, "--resolution", 44, "--out", out, "--fresh", cwd=eight.parent)
+    assert json.loads((out / "run.json").read_text())["config"]["resolution"] == 44
+    (eight.parent / "other").mkdir()
+    (eight.parent / "other" / "letter.txt").write_text("mine")
+    relief("reconstruct", eight, "--out", eight.parent / "other", cwd=eight.parent, expect=2)
+    assert [file.name for file in (eight.parent / "other").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing.csl"], "there is no such file"),
+        (["eight.csl", "--method", "magic"], "choose one of"),
+        (["eight.csl", "--resolution", "4"], "--resolution 4"),
+        (["eight.csl", "--no-such-option"], "no-such-option"),
+        (["eight.csl", "--keep-every", "3"], "holds contours"),
+        (["broken.csl"], "broken.csl"),
+        (["eight.csl", "--device", "cuda"], "--device cuda"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(eight: Path, arguments: list[str], said: str):
+    if "cuda" in arguments:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has CUDA")
+    (eight.parent / "broken.csl").write_bytes(eight.read_bytes()[:5000])
+    refused = relief("reconstruct", *arguments, cwd=eight.parent, expect=2)
+    assert said in refused.stderr
+    assert not (eight.parent / "runs").exists()
+
+
+def test_options_may_stand_before_the_input(eight: Path):
+    relief("reconstruct", "--resolution", 40, eight, cwd=eight.parent)
+    assert (eight.parent / "runs" / "eight-least-bending" / "scene" / "mesh.ply").is_file()
+
+
+def meshes_after(folder: Path) -> bytes:
+    return (folder / "scene" / "mesh.ply").read_bytes()
+
+
+def network(eight: Path, out: str) -> list[str]:
+    """The command of a short training of the network."""
+    options = ["--method", "orex", "--budget", "0.0002", "--resolution", "48", "--device", "cpu"]
+    return [sys.executable, "-m", "app.cli", "reconstruct", str(eight), *options, "--out", out]
+
+
+def steps_done(folder: Path) -> int:
+    """How many steps the newest checkpoint has."""
+    found = sorted((folder / "stages").glob("*.safetensors"))
+    return len(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [1, 3])
+def test_training_killed_in_the_middle_goes_on_to_the_same_result(eight: Path, moment: int):
+    environment = {**ENVIRONMENT, "RELIEF_CHECKPOINT_SECONDS": "0.5"}
+    subprocess.run(network(eight, "whole"), cwd=eight.parent, env=environment, check=True, capture_output=True)
+    process = subprocess.Popen(
+        network(eight, "killed"), cwd=eight.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    killed = eight.parent / "killed"
+    give_up = time.monotonic() + 120
+    while not steps_done(killed) and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
+    time.sleep(moment)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "scene").exists()
+    subprocess.run(network(eight, "killed"), cwd=eight.parent, env=environment, check=True, capture_output=True)
+    assert meshes_after(killed) == meshes_after(eight.parent / "whole")
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_the_work_and_says_how_to_go_on(eight: Path):
+    process = subprocess.Popen(
+        network(eight, "stopped"), cwd=eight.parent, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(0.1)
+    give_up = time.monotonic() + 120
+    while not (eight.parent / "stopped" / "run.json").exists() and time.monotonic() < give_up:
+        time.sleep(0.1)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the same command goes on" in errors
+    assert json.loads((eight.parent / "stopped" / "run.json").read_text())["status"] == "stopped"
+    subprocess.run(network(eight, "stopped"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
+    assert json.loads((eight.parent / "stopped" / "run.json").read_text())["status"] == "done"
+
+
+def test_help_answers_at_once():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = relief("--help", cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "reconstruct INPUT" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_other_commands_answer(eight: Path, data_dir: Path):
+    assert "least-bending" in relief("methods", cwd=eight.parent).stdout
+    described = json.loads(relief("inspect", eight, "--json", cwd=eight.parent).stdout)
+    assert described["planes"] == 12 and described["parallel"] is True
+    assert "the CPU" in relief("doctor", cwd=eight.parent).stdout or "cuda" in relief("doctor", cwd=eight.parent).stdout
+    relief("reconstruct", eight, "--quality", "draft", "--out", "run", cwd=eight.parent)
+    truth = data_dir / "slices" / "eight_truth.stl"
+    figures = json.loads(relief("compare", "run", truth, "--json", cwd=eight.parent).stdout)
+    assert figures["iou"] > 0.94 and figures["euler_number"] == -2 and figures["f_score_1"] > 0.95
+    relief("convert", "run/scene/mesh.ply", "eight.stl", cwd=eight.parent)
+    assert trimesh.load_mesh(eight.parent / "eight.stl").is_watertight
+    (eight.parent / "run" / "report.html").unlink()
+    relief("report", "run", cwd=eight.parent)
+    assert "eight.csl" in (eight.parent / "run" / "report.html").read_text()
+    relief("export", "run", "--to", "glb", cwd=eight.parent)
+    assert (eight.parent / "run" / "export" / "run.glb").is_file()
+    assert "no such command" in relief("paint", cwd=eight.parent, expect=2).stderr
