@@ -45,7 +45,7 @@ def mesh_facts(mesh: trimesh.Trimesh) -> MeshFacts:
     """The facts about a mesh, in its own units."""
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     topology = Topology(faces, len(vertices))
-    used = vertices[np.unique(faces)]
+    used = vertices[topology.vertex_in_use]
     triangles = vertices[faces] - (used.mean(0) if len(used) else 0.0)  # large coordinates would cost digits
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     small_enough = len(faces) <= LARGEST_INTERSECTION_TEST

@@ -22,8 +22,9 @@ def count_self_intersections(vertices: Float64[np.ndarray, "v 3"], faces: Int64[
     if len(faces) == 0:
         return 0
     triangles = np.asarray(vertices, np.float64)[faces]
-    triangles -= (triangles.min((0, 1)) + triangles.max((0, 1))) / 2
-    triangles = triangles[np.argsort(_morton_codes(triangles.mean(1)), kind="stable")]
+    triangles -= triangles[0, 0]
+    a, b, c = triangles.transpose(1, 0, 2)
+    triangles = triangles[np.argsort(_morton_codes(a + b + c), kind="stable")]
     return int(_count_pairs(triangles, *_box_tree(triangles)))
 
 
@@ -43,8 +44,9 @@ def _box_tree(triangles: Float64[np.ndarray, "f 3 3"]) -> tuple[Float64[np.ndarr
     leaves = 1 << max(int(np.ceil(np.log2(len(triangles) / _LEAF))), 0)
     low, high = np.full((2 * leaves, 3), np.inf), np.full((2 * leaves, 3), -np.inf)
     first = np.arange(0, len(triangles), _LEAF)
-    low[leaves : leaves + len(first)] = np.minimum.reduceat(triangles.min(1), first)
-    high[leaves : leaves + len(first)] = np.maximum.reduceat(triangles.max(1), first)
+    a, b, c = triangles.transpose(1, 0, 2)
+    low[leaves : leaves + len(first)] = np.minimum.reduceat(np.minimum(np.minimum(a, b), c), first)
+    high[leaves : leaves + len(first)] = np.maximum.reduceat(np.maximum(np.maximum(a, b), c), first)
     while leaves > 1:
         leaves //= 2
         low[leaves : 2 * leaves] = low[2 * leaves : 4 * leaves].reshape(leaves, 2, 3).min(1)

@@ -10,9 +10,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int64
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from jaxtyping import Bool, Int64
+from numba import njit
 
 
 class Topology:
@@ -23,16 +22,19 @@ class Topology:
         self.vertex_count = vertex_count
         # Side 3 face + n of a face leads from its vertex n to the next one.
         self._start, self._end = self.faces.ravel(), np.roll(self.faces, -1, 1).ravel()
-        low, high = np.minimum(self._start, self._end), np.maximum(self._start, self._end)
-        _, self.edge_of_side, self.faces_of_edge = np.unique(
-            low * vertex_count + high, return_inverse=True, return_counts=True
-        )
+        self.edge_of_side, self.faces_of_edge, self._sides_of_edge = _number_edges(self._start, self._end, vertex_count)
 
-    @cached_property
+    @property
     def pairs(self) -> Int64[np.ndarray, "p 2"]:
         """The two sides at each edge that has two."""
-        sides = np.flatnonzero(self.faces_of_edge[self.edge_of_side] == 2)
-        return sides[np.argsort(self.edge_of_side[sides], kind="stable")].reshape(-1, 2)
+        return self._sides_of_edge[self.faces_of_edge == 2]
+
+    @cached_property
+    def vertex_in_use(self) -> Bool[np.ndarray, " v"]:
+        """Whether a face has the vertex."""
+        in_use = np.zeros(self.vertex_count, bool)
+        in_use[self.faces] = True
+        return in_use
 
     @property
     def boundary_sides(self) -> Int64[np.ndarray, " b"]:
@@ -47,7 +49,8 @@ class Topology:
     @property
     def is_consistently_oriented(self) -> bool:
         """Whether the two faces of every edge that has two run along it in opposite directions."""
-        return bool((self._start[self.pairs[:, 0]] == self._end[self.pairs[:, 1]]).all())
+        a, b = self.pairs.T
+        return bool((self._start[a] == self._end[b]).all())
 
     @property
     def is_watertight(self) -> bool:
@@ -57,7 +60,7 @@ class Topology:
     @property
     def euler_number(self) -> int:
         """Vertices in use - edges + faces: 2 - 2 genus for each closed part."""
-        return len(np.unique(self.faces)) - len(self.faces_of_edge) + len(self.faces)
+        return int(self.vertex_in_use.sum()) - len(self.faces_of_edge) + len(self.faces)
 
     @cached_property
     def part_of_face(self) -> Int64[np.ndarray, " f"]:
@@ -79,8 +82,10 @@ class Topology:
     @property
     def non_manifold_vertices(self) -> int:
         """How many vertices have more than one fan."""
-        _, first = np.unique(self.fan_of_corner, return_index=True)
-        return int((np.bincount(self._start[first], minlength=1) > 1).sum())
+        fan = self.fan_of_corner
+        vertex_of_fan = np.empty(int(fan.max(initial=-1)) + 1, np.int64)
+        vertex_of_fan[fan] = self._start
+        return int((np.bincount(vertex_of_fan, minlength=1) > 1).sum())
 
     @cached_property
     def loop_of_boundary_side(self) -> Int64[np.ndarray, " b"]:
@@ -110,9 +115,61 @@ def _next(side: Int64[np.ndarray, " s"]) -> Int64[np.ndarray, " s"]:
     return 3 * (side // 3) + (side + 1) % 3
 
 
-def _connected(a: Int64[np.ndarray, " e"], b: Int64[np.ndarray, " e"], count: int) -> Int64[np.ndarray, " n"]:
+@njit(cache=True)
+def _number_edges(start, end, vertex_count):
+    """For each side its edge's number; for each edge how many sides it has, and the first and the last of them."""
+    sides = len(start)
+    first = np.zeros(vertex_count + 1, np.int64)  # where the sides of each lower vertex begin in `order`
+    for side in range(sides):
+        first[min(start[side], end[side]) + 1] += 1
+    for vertex in range(vertex_count):
+        first[vertex + 1] += first[vertex]
+    order, filled = np.empty(sides, np.int64), first[:-1].copy()
+    for side in range(sides):
+        low = min(start[side], end[side])
+        order[filled[low]] = side
+        filled[low] += 1
+    edge_of_side = np.empty(sides, np.int64)
+    count, sides_of_edge = np.zeros(sides, np.int64), np.empty((sides, 2), np.int64)
+    met_by, edge_to = np.full(vertex_count, -1), np.empty(vertex_count, np.int64)
+    edges = 0
+    for low in range(vertex_count):
+        for side in order[first[low] : first[low + 1]]:
+            high = max(start[side], end[side])
+            if met_by[high] != low:
+                met_by[high], edge_to[high] = low, edges
+                sides_of_edge[edges, 0] = side
+                edges += 1
+            edge = edge_to[high]
+            edge_of_side[side] = edge
+            sides_of_edge[edge, 1] = side
+            count[edge] += 1
+    return edge_of_side, count[:edges].copy(), sides_of_edge[:edges].copy()
+
+
+@njit(cache=True)
+def _connected(a, b, count):
     """For each of `count` nodes the number of its connected component, with a link from a[i] to b[i] for every i."""
-    if count == 0:
-        return np.empty(0, np.int64)
-    links = coo_array((np.ones(len(a), bool), (a, b)), (count, count))
-    return connected_components(links, directed=False)[1]
+    parent = np.arange(count)
+    for i in range(len(a)):
+        low, high = _root(parent, a[i]), _root(parent, b[i])
+        if low > high:
+            low, high = high, low
+        parent[high] = low
+    component, components = np.empty(count, np.int64), 0
+    for node in range(count):  # a root is the lowest node of its component
+        if parent[node] == node:
+            component[node] = components
+            components += 1
+        else:
+            component[node] = component[_root(parent, node)]
+    return component
+
+
+@njit(cache=True)
+def _root(parent, node):
+    """The lowest node of the tree that a node is in; the way there is halved."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
