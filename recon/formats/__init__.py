@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from recon.errors import UserError
+from recon.formats.untrusted import failures_named
 from recon.inputs import CrossSections
 
 
@@ -65,7 +66,9 @@ def format_of(path: Path) -> Format:
             known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
             raise UserError(f"{path}: its format is not known by its name; the formats of slices are {known}")
         return fitting
-    found = {fitting for file in path.iterdir() if not file.name.startswith(".") and (fitting := _by_suffix(file))}
+    with failures_named(path):
+        files = [file for file in path.iterdir() if not file.name.startswith(".")]
+    found = {fitting for file in files if (fitting := _by_suffix(file))}
     stacks = [format_ for format_ in FORMATS if format_ in found and format_.folder]
     if len(stacks) == 1:
         return stacks[0]

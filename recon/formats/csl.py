@@ -23,10 +23,11 @@ from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.labels import label_table
 from recon.formats.outlines import PlaneFit, Remarks, fit_plane, in_plane_axes, mend_rings
-from recon.formats.untrusted import read_whole
+from recon.formats.untrusted import LARGEST_COORDINATE, are_coordinates, read_whole
 from recon.inputs import CrossSections, Plane, Ring
 
 MAX_LABEL = 65_535
+SHORTEST_NORMAL = 1e-9
 OFF_PLANE_REFUSED = 1e-2  # of the extent
 OFF_PLANE_REMARKED = 1e-3
 
@@ -86,7 +87,7 @@ class _Lines:
     """The file's lines that are not blank, one after the other, with their numbers."""
 
     def __init__(self, path: Path) -> None:
-        text = read_whole(path).decode("ascii", errors="replace").lstrip("\ufeff")
+        text = read_whole(path).decode("utf-8-sig", errors="replace")
         self.path = path
         self._lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         self._next = 0
@@ -109,17 +110,17 @@ class _Lines:
         self._next += count
         for number, tokens in lines:
             if len(tokens) != 3:
-                raise UserError(
-                    f"{self.path}, line {number}: a vertex is three numbers; here stand {len(tokens)} words"
-                )
+                raise self.wrong(number, f"a vertex is three numbers; here stand {len(tokens)} words")
         try:
             points = np.array([tokens for _, tokens in lines], np.float64).reshape(-1, 3)
         except ValueError:
             number = next(number for number, tokens in lines if not all(map(_is_number, tokens)))
             raise self.wrong(number, "a vertex is three numbers") from None
-        if not np.isfinite(points).all():
-            number = lines[int(np.argmin(np.isfinite(points).all(1)))][0]
-            raise self.wrong(number, "a vertex is three finite numbers, no NaN or infinity")
+        if not are_coordinates(points):
+            number = next(
+                number for (number, _), point in zip(lines, points, strict=True) if not are_coordinates(point)
+            )
+            raise self.wrong(number, f"a vertex is three numbers of at most {LARGEST_COORDINATE:g}, no NaN or infinity")
         return points
 
     def wrong(self, number: int, rule: str) -> UserError:
@@ -251,7 +252,7 @@ def _place(
     if fit is not None and _determines(fit, extent):
         return fit.origin, -fit.normal if normal is not None and fit.normal @ normal < 0 else fit.normal
     if normal is None:
-        raise remarks.wrong(f"line {plane.line}", f"{plane.name} has no normal: A B C must not be 0 0 0")
+        raise remarks.wrong(f"line {plane.line}", f"{plane.name} has no normal: A B C should be a direction")
     origin = plane.vertices.mean(0) if len(plane.vertices) else centre - (normal @ centre + offset) * normal
     return origin, normal
 
@@ -263,8 +264,10 @@ def _determines(fit: PlaneFit, extent: float) -> bool:
 
 def _unit_equation(plane: _WrittenPlane, sign: float) -> tuple[Float64[np.ndarray, "3"] | None, float]:
     """Unit normal and offset of the written equation, D taken with this sign; no normal where A, B, C are all 0."""
+    if not are_coordinates(plane.equation):
+        return None, 0.0
     length = float(np.linalg.norm(plane.equation[:3]))
-    if not np.isfinite(plane.equation).all() or length == 0:
+    if length < SHORTEST_NORMAL:
         return None, 0.0
     return plane.equation[:3] / length, sign * float(plane.equation[3]) / length
 

@@ -23,7 +23,7 @@ from recon.formats import ReadOptions
 from recon.formats.dicom_parsing import parsing
 from recon.formats.labels import Color, color_from_bytes, label_table
 from recon.formats.outlines import Remarks, combine_outlines, fit_plane, in_plane_axes
-from recon.formats.untrusted import plain
+from recon.formats.untrusted import are_coordinates, plain
 from recon.inputs import CrossSections, Plane
 
 SAME_PLANE = 0.05  # mm; contours are written to .01 or finer, slices stand .1 or more apart
@@ -110,8 +110,8 @@ def _coordinates(contour: Dataset, place: str, remarks: Remarks) -> Float64[np.n
         raise remarks.wrong(place, "its coordinates should be decimal numbers") from None
     if len(numbers) % 3:
         raise remarks.wrong(place, f"{len(numbers)} coordinates are no whole number of points")
-    if not np.isfinite(numbers).all():
-        raise remarks.wrong(place, "its coordinates should be finite numbers, no NaN or infinity")
+    if not are_coordinates(numbers):
+        raise remarks.wrong(place, "its coordinates should be finite millimetres, no NaN or infinity")
     return numbers.reshape(-1, 3)
 
 

@@ -21,10 +21,9 @@ from jaxtyping import Float64
 from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.outlines import Remarks
-from recon.formats.untrusted import plain, read_whole
+from recon.formats.untrusted import LARGEST_COORDINATE, are_coordinates, plain, read_whole
 from recon.inputs import CrossSections, Label, Plane
 
-MAX_BYTES = 128 << 20
 ELEVATION_NAMES = ("elevation", "ele", "elev", "height", "altitude", "contour", "level", "z")
 GEOGRAPHIC = ("CRS84", ":4326", ":4979", ":4269", ":4258")  # ends of names of systems of longitude and latitude
 LARGEST_MAP = 10.0  # degrees; contours of a wider map are not read as degrees unless the file says so
@@ -41,7 +40,7 @@ def read(path: Path, options: ReadOptions) -> CrossSections:
             finite number.
     """
     try:
-        content = msgspec.json.decode(read_whole(path, MAX_BYTES))
+        content = msgspec.json.decode(read_whole(path))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: is not sound JSON ({plain(error)}); the file is damaged or cut short") from error
     remarks = Remarks(path)
@@ -97,7 +96,7 @@ def _lines(geometry: Any, place: str, remarks: Remarks) -> Iterator[Float64[np.n
             points = np.array(string, np.float64)
         except (ValueError, TypeError):
             points = np.empty((0, 0))
-        if points.ndim != 2 or points.shape[1] not in (2, 3) or not np.isfinite(points).all():
+        if points.ndim != 2 or points.shape[1] not in (2, 3) or not are_coordinates(points):
             raise remarks.wrong(place, "a line should be a list of points of two or three finite numbers each")
         if len(points) < 2 or not np.ptp(points[:, :2], axis=0).any():
             remarks.add("Lines of a single point, left out", place)
@@ -113,7 +112,7 @@ def _elevation(properties: Mapping[str, Any], points: Float64[np.ndarray, "n d"]
             elevation = float(by_name.get(name))  # type: ignore[arg-type]
         except (TypeError, ValueError):
             continue
-        if np.isfinite(elevation):
+        if abs(elevation) <= LARGEST_COORDINATE:
             return elevation
     if points.shape[1] == 3 and np.ptp(points[:, 2]) == 0:
         return float(points[0, 2])

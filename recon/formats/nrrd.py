@@ -25,11 +25,12 @@ from recon.errors import UserError
 from recon.formats import ReadOptions
 from recon.formats.label_map import as_label_ids, check_shape, label_sections, read_voxels
 from recon.formats.labels import Color
-from recon.formats.untrusted import GZIP_MAX_RATIO, MAX_TEXT_BYTES, check_promise, failures_named, plain
+from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, plain
 from recon.inputs import CrossSections
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_SKIP = 1 << 20
+MAX_TEXT_SAMPLES = 16 << 20  # bytes
 ENCODINGS = {
     "raw": "raw",
     "gzip": "gzip",
@@ -232,9 +233,9 @@ def _read_samples(header: _Header, shape: Sequence[int]) -> Shaped[np.ndarray, "
 
 def _read_text_samples(header: _Header, shape: Sequence[int]) -> Shaped[np.ndarray, "nx ny nz"]:
     with _samples(header, "text", 2 * prod(shape) - 1) as (path, stream):
-        content = stream.read(MAX_TEXT_BYTES + 1)
-    if len(content) > MAX_TEXT_BYTES:
-        raise UserError(f"{path}: text of more than {MAX_TEXT_BYTES >> 20} MB is not read; write it as raw or gzip")
+        content = stream.read(MAX_TEXT_SAMPLES + 1)
+    if len(content) > MAX_TEXT_SAMPLES:
+        raise UserError(f"{path}: text of more than {MAX_TEXT_SAMPLES >> 20} MB is not read; write it as raw or gzip")
     try:
         values = np.array(content.split(), np.float64)
     except ValueError:

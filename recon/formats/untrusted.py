@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float64
+
 from recon.errors import UserError
 
-MAX_TEXT_BYTES = 256 << 20
-"""Contour files are read whole; this many bytes hold about six million vertices."""
+MAX_TEXT_BYTES = 64 << 20
+"""Contour files are read whole; this many bytes hold about 1.5 million vertices and take up to ten times their size."""
+
+LARGEST_COORDINATE = 1e12
+"""Beyond it a number is no length: sums of squares of such numbers lose all that is smaller, or overflow."""
 
 GZIP_MAX_RATIO = 1032
 """Deflate writes at best 258 bytes for two bits: a gzip stream cannot expand more than this."""
@@ -23,13 +29,20 @@ def plain(text: object, limit: int = 120) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
+def are_coordinates(points: Float64[np.ndarray, "..."]) -> bool:
+    """Whether all numbers are finite and no larger than `LARGEST_COORDINATE`."""
+    return bool((np.abs(points) <= LARGEST_COORDINATE).all())
+
+
 @contextmanager
 def failures_named(path: Path) -> Iterator[None]:
     """Turns what the system and the decompressors raise on this file into a `UserError`."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:  # gzip's and bz2's own errors are OSErrors
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        reason = plain(error) or type(error).__name__  # of a decompressor; gzip's and bz2's errors are OSErrors, too
         raise UserError(f"{path}: cannot be read to its end ({reason}); the file is damaged or cut short") from error
 
 

@@ -57,6 +57,10 @@ def test_vertices_keep_their_coordinates(tmp_path: Path):
     assert sections.partition and sections.unit == "unknown" and sections.notes == ()
 
 
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path):
+    assert len(read(tmp_path, "\ufeff" + SQUARES).planes) == 2
+
+
 @pytest.mark.parametrize("newline", ["\r\n", "\n\n", " \n "])
 def test_line_ends_blank_lines_and_outer_blanks_do_not_matter(tmp_path: Path, newline: str):
     sections = read(tmp_path, " " + SQUARES.replace(" ", "  ").replace("\n", newline))
@@ -199,13 +203,16 @@ def test_labels_from_zero_are_raised(tmp_path: Path):
         (SQUARES.replace("4 1 0 1 2 3", "4 1 0 1 2 -1", 1), ", line 11: the contour names a vertex beyond the 4"),
         (SQUARES.replace("4 1 0 1 2 3", "4h7 1 0 1 2 3", 1), ", line 11: the hole's parent 7 is none of the 1"),
         (SQUARES.replace("4 1 0 1 2 3", "4h0 1 0 1 2 3", 1), ", line 4: plane 1 has a hole whose parent is a hole"),
-        (SQUARES.replace("4 4 1\n", "4 nan 1\n"), ", line 8: a vertex is three finite numbers"),
+        (SQUARES.replace("4 4 1\n", "4 nan 1\n"), ", line 8: a vertex is three numbers of at most 1e+12, no NaN"),
+        (SQUARES.replace("4 4 1\n", "4 1e308 1\n"), ", line 8: a vertex is three numbers of at most 1e+12"),
         (SQUARES.replace("4 4 1\n", "4 four 1\n"), ", line 8: a vertex is three numbers"),
         (SQUARES.replace("4 4 1\n", "4 4\n"), ", line 8: a vertex is three numbers; here stand 2"),
         (SQUARES.replace("4 4 1\n", "4 4 2\n"), ", line 4: the vertices of plane 1 lie up to"),
         (SQUARES.replace("1 4 1 0 0 1 -1", "1 4 1 0 0 1"), ", line 4: plane 1 of 2 should start here"),
         (SQUARES.replace("4 1 0 1", "4 70000 0 1"), ": label 70000 is too large"),
         (SQUARES.replace("2 1\n", "3 1\n", 1) + "3 0 0 0 0 0 1\n", ", line 18: plane 3 has no normal"),
+        (SQUARES.replace("2 1\n", "3 1\n", 1) + "3 0 0 0 0 1e308 1\n", ", line 18: plane 3 has no normal"),
+        (SQUARES.replace("2 1\n", "3 1\n", 1) + "3 0 0 nan 0 1 1\n", ", line 18: plane 3 has no normal"),
     ],
 )  # fmt: skip
 def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, says: str):

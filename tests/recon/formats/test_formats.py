@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import shutil
 import subprocess
@@ -82,13 +83,20 @@ def test_a_folder_of_the_right_suffix_is_no_file(tmp_path: Path):
     assert "holds neither" in refusal(tmp_path / "a.csl")
 
 
+@pytest.mark.parametrize("module", ["csl", "nifti", "nrrd", "geojson"])
+def test_what_the_system_refuses_is_said(tmp_path: Path, module: str):
+    reader = importlib.import_module(f"recon.formats.{module}")
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)$"):
+        reader.read(tmp_path, ReadOptions())
+
+
 def test_no_format_loads_before_it_is_met():
     """The registry costs nothing: neither the readers nor what they need is imported with it."""
     code = (
         "import recon.formats, sys; print(*(m for m in sys.modules if m.startswith(('recon', 'nibabel', 'pydicom'))))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert set(loaded) == {"recon", "recon.errors", "recon.formats", "recon.inputs"}
+    assert set(loaded) == {"recon", "recon.errors", "recon.formats", "recon.formats.untrusted", "recon.inputs"}
 
 
 @pytest.fixture(scope="module")
