@@ -193,8 +193,7 @@ def _sheets(labels: list[Label], sections: CrossSections, planes: Sequence[Plane
     """The regions that these labels own on the planes, as flat coloured sheets; None where there is none."""
     import trimesh
 
-    from app.viewer.section import triangulated
-    from app.viewer.slices import owned_regions
+    from recon.regions import owned_regions, triangulated
 
     unit = max((float(np.abs(ring.vertices).max()) for plane in planes for ring in plane.rings), default=1.0)
     sheets: list[Part] = []

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 from jaxtyping import Float
 
+from app.runs import input_again, read_record
 from recon.errors import UserError
 from recon.formats import ReadOptions, read
 from recon.formats.meshes import MESH_FORMATS, read_scene
+from recon.formats.scene_folder import read_scene_folder
 from recon.inputs import CrossSections
 from recon.scene import Scene
 
@@ -92,54 +93,15 @@ def _welded(scene: Scene) -> Scene:
     return scene
 
 
-class _Input(msgspec.Struct):
-    paths: list[str] = []
-    options: ReadOptions = ReadOptions()
-
-
-class _Record(msgspec.Struct):
-    """The part of run.json that says what the run was made from."""
-
-    status: str = "unknown"
-    input: _Input = msgspec.field(default_factory=_Input)
-
-
 def _load_run(folder: Path) -> Content:
     """The scene of a run, and its input's slices where the input is still there."""
+    if not (folder / "scene").is_dir():
+        status = read_record(folder).status
+        raise UserError(f"{folder}: the run has no scene to show yet (its status is {status}); run the command again")
+    scene = read_scene_folder(folder / "scene")
     try:
-        record = msgspec.json.decode((folder / "run.json").read_bytes(), type=_Record)
-    except FileNotFoundError:
-        record = _Record()
-    except msgspec.DecodeError as problem:
-        raise UserError(f"{folder / 'run.json'}: is not the record of a run ({problem})") from problem
-    objects = [read_scene(file) for file in sorted((folder / "scene" / "objects").glob("*.ply"))]
-    whole = folder / "scene" / "mesh.ply"
-    if not objects and not whole.exists():
-        raise UserError(
-            f"{folder}: the run has no mesh to show yet (scene/mesh.ply is missing, its status is {record.status}); "
-            "the same reconstruct command goes on with it"
-        )
-    scene = _joined(objects) if objects else read_scene(whole)
-    return Content(folder.name, scene, *_input_of(record.input))
-
-
-def _joined(scenes: list[Scene]) -> Scene:
-    """One scene of the scenes in the files of single objects, in the order of the labels' ids."""
-    labels = sorted((label for scene in scenes for label in scene.labels), key=lambda label: label.id)
-    objects = {name: mesh for scene in scenes for name, mesh in scene.objects.items()}
-    return Scene(
-        objects={label.name: objects[label.name] for label in labels}, labels=tuple(labels), frame=scenes[0].frame
-    )
-
-
-def _input_of(source: _Input) -> tuple[CrossSections | None, tuple[str, ...]]:
-    """The run's slices read again, and why they are not shown where that fails."""
-    if not source.paths:
-        return None, ("the run does not say what it was made from",)
-    path = Path(source.paths[0])
-    if not path.exists():
-        return None, (f"the input {path} is not there any more; its slices are not shown",)
-    try:
-        return read(path, source.options), ()
+        sections = input_again(folder)
     except UserError as problem:
-        return None, (f"the input's slices are not shown: {problem}",)
+        return Content(folder.name, scene, notes=(f"the input's slices are not shown: {problem}",))
+    notes = () if sections is not None else ("the input is gone or has changed; its slices are not shown",)
+    return Content(folder.name, scene, sections, notes)

@@ -16,6 +16,7 @@ from app.viewer.facts import facts
 from app.viewer.page import Page
 from app.viewer.progress_panel import ProgressPanel
 from app.viewer.server import directions, start_server
+from app.viewer.serving import wait_for_interrupt
 from app.viewer.surfaces import surfaces_of
 from recon.inputs import CrossSections
 from recon.progress import Progress
@@ -71,6 +72,10 @@ class LivePreview:
         self.page.show(surfaces)
         self.page.facts.content = facts(content, surfaces)
         self._panel.finish("done")
+
+    def wait(self) -> None:
+        """Keeps the page open until Ctrl-C."""
+        wait_for_interrupt(self._server)
 
     def close(self) -> None:
         """Ends the page and its server."""

@@ -11,7 +11,6 @@ closed surface join to closed loops. A vertex with h = 0 counts as above: no cas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,23 +82,6 @@ def _cycles(partner: list[int]) -> list[list[int]]:
         if chain and end == start:
             cycles.append(chain)
     return cycles
-
-
-def filled(contours: Sequence[Float[np.ndarray, "_ 2"]]) -> tuple[Float[np.ndarray, "n 2"], Int[np.ndarray, "m 3"]]:
-    """Triangulates the region that closed planar contours bound by the even-odd rule: vertices (n, 2), faces (m, 3)."""
-    from manifold3d import CrossSection, FillRule
-
-    return triangulated(CrossSection([np.asarray(c, np.float64) for c in contours], FillRule.EvenOdd))
-
-
-def triangulated(region) -> tuple[Float[np.ndarray, "n 2"], Int[np.ndarray, "m 3"]]:
-    """Triangulates a `manifold3d.CrossSection`, holes left open: vertices (n, 2), faces (m, 3) counter-clockwise."""
-    from manifold3d import triangulate
-
-    polygons = region.to_polygons()
-    if not polygons:
-        return np.zeros((0, 2)), np.zeros((0, 3), np.int64)
-    return np.concatenate(polygons), np.asarray(triangulate(polygons), np.int64)
 
 
 def without_unused(mesh: Triangles) -> Triangles:

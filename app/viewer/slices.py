@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import viser
@@ -12,44 +11,12 @@ from jaxtyping import Float
 
 from app.viewer.controls import LabelControls, SectionControls
 from app.viewer.layer import Layer
-from app.viewer.section import Triangles, part_below, triangulated
+from app.viewer.section import Triangles, part_below
 from recon.inputs import CrossSections, Plane
+from recon.regions import owned_regions, triangulated
 from recon.scene import Frame
 
-if TYPE_CHECKING:
-    from manifold3d import CrossSection
-
 LINE_PIXELS = 1.5
-
-
-def owned_regions(plane: Plane, partition: bool, unit: float = 1.0) -> dict[int, CrossSection]:
-    """What each label owns of a plane, in the plane's coordinates divided by `unit`.
-
-    Without `partition` that is the even-odd rule over its own rings. With it the innermost ring decides: each ring owns
-    its inside less the insides of all smaller ones. Of two equal rings the hole counts as the larger.
-    """
-    from manifold3d import CrossSection, FillRule, OpType
-
-    def inside(rings: Sequence[Float[np.ndarray, "_ 2"]]) -> CrossSection:
-        return CrossSection([ring / unit for ring in rings], FillRule.EvenOdd)
-
-    labels = {ring.label for ring in plane.rings if not ring.hole}
-    if not partition:
-        return {label: inside([r.vertices for r in plane.rings if r.label == label]) for label in labels}
-    nested = [(ring, inside([ring.vertices])) for ring in plane.rings]
-    nested.sort(key=lambda pair: (-pair[1].area(), not pair[0].hole))
-    parts: dict[int, list[CrossSection]] = {label: [] for label in labels}
-    for i, (ring, region) in enumerate(nested):
-        if not ring.hole:
-            smaller = [other for _, other in nested[i + 1 :] if _boxes_meet(region, other)]
-            parts[ring.label].append(CrossSection.batch_boolean([region, *smaller], OpType.Subtract))
-    return {label: CrossSection.batch_boolean(own, OpType.Add) for label, own in parts.items()}
-
-
-def _boxes_meet(a: CrossSection, b: CrossSection) -> bool:
-    a_left, a_low, a_right, a_high = a.bounds()
-    b_left, b_low, b_right, b_high = b.bounds()
-    return a_left < b_right and b_left < a_right and a_low < b_high and b_low < a_high
 
 
 class SliceLayer(Layer):

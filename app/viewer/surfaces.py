@@ -16,8 +16,9 @@ import viser
 from jaxtyping import Float
 
 from app.viewer.layer import Layer
-from app.viewer.section import Outline, Triangles, closed_loops, filled, outline, part_below, without_unused
+from app.viewer.section import Outline, Triangles, closed_loops, outline, part_below, without_unused
 from recon.inputs import distinct_color
+from recon.regions import even_odd_region, triangulated
 from recon.scene import Frame, Scene
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def simplified(mesh: Triangles, share: float) -> Triangles:
 def section_filling(curve: Outline, plane: SectionPlane) -> Triangles:
     """The region that the closed loops of a section's outline bound by the even-odd rule."""
     u, v = (plane.axis + 1) % 3, (plane.axis + 2) % 3
-    flat, faces = filled([curve.points[loop][:, [u, v]] for loop in closed_loops(curve.segments)])
+    loops = [curve.points[loop][:, [u, v]] for loop in closed_loops(curve.segments)]
+    flat, faces = triangulated(even_odd_region(loops))
     vertices = np.full((len(flat), 3), plane.position)
     vertices[:, [u, v]] = flat
     return Triangles(vertices, faces)

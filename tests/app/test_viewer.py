@@ -1,9 +1,10 @@
 """The viewer's server side: sections, fillings, previews, run folders, ports, and the live preview's manners."""
 
+import shutil
 import socket
 import time
+from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import trimesh
@@ -12,16 +13,18 @@ from manifold3d import CrossSection, FillRule, Manifold, Mesh
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from app.runs import InputRecord, Request, RunRecord, digest, write_record
 from app.viewer import Content, LivePreview, load
 from app.viewer.facts import facts
 from app.viewer.measure import first_hit
-from app.viewer.section import Triangles, closed_loops, filled, outline, part_below
+from app.viewer.section import Triangles, closed_loops, outline, part_below
 from app.viewer.server import directions, start_server
 from app.viewer.serving import open_page
-from app.viewer.slices import owned_regions
 from app.viewer.surfaces import PREVIEW_FACES, SectionPlane, section_filling, simplified, surfaces_of
 from recon.errors import UserError
+from recon.formats import ReadOptions
 from recon.formats.meshes import write_scene
+from recon.formats.scene_folder import write_scene_folder
 from recon.inputs import CrossSections, Label, Plane, Ring
 from recon.progress import Progress
 from recon.scene import Frame, Scene
@@ -102,31 +105,6 @@ def test_section_of_an_open_sheet_has_an_outline_and_no_filling():
     assert len(section_filling(curve, plane).faces) == 0
 
 
-def test_even_odd_filling_leaves_holes_and_fills_islands():
-    vertices, faces = filled([square(4), square(2)[::-1], square(1)])
-    assert area(Triangles(np.column_stack([vertices, np.zeros(len(vertices))]), faces)) == pytest.approx(16 - 4 + 1)
-
-
-def test_in_a_partition_the_innermost_ring_owns_the_region():
-    rings = (
-        Ring(square(10), 1),
-        Ring(square(4), 1, hole=True),
-        Ring(square(4), 2),  # fills the hole to its edge
-        Ring(square(1), 1),
-        Ring(square(2, (-4, 0)), 2),
-    )
-    regions = owned_regions(Plane(np.zeros(3), XY, rings), partition=True, unit=5.0)
-    assert {label: 25 * region.area() for label, region in regions.items()} == pytest.approx(
-        {1: 100 - 16 + 1 - 4, 2: 16 - 1 + 4}
-    )
-
-
-def test_without_a_partition_labels_overlap():
-    plane = Plane(np.zeros(3), XY, (Ring(square(10), 1), Ring(square(4), 2), Ring(square(2), 2, hole=True)))
-    regions = owned_regions(plane, partition=False)
-    assert {label: region.area() for label, region in regions.items()} == pytest.approx({1: 100, 2: 12})
-
-
 def test_preview_keeps_the_silhouette():
     torus = trimesh.creation.torus(1, 0.3, 256, 128)
     preview = simplified(triangles(torus), 0.05)
@@ -160,14 +138,14 @@ def test_ray_meets_the_nearest_surface():
     assert first_hit(np.array([3.0, 0, 4]), np.array([0.0, 0, -1]), [triangles(near)]) is None
 
 
-def two_label_run(folder, sections_path=None) -> None:
+def two_label_run(folder: Path, source: Path) -> None:
+    """A finished run of that input, as the command leaves it."""
     frame = Frame(unit="mm", up=(0.0, -1.0, 0.0))
-    (folder / "scene" / "objects").mkdir(parents=True)
-    for label, size in ((LUNG, 2.0), (BONE, 1.0)):
-        scene = Scene(objects={label.name: trimesh.creation.box((size,) * 3)}, labels=(label,), frame=frame)
-        write_scene(scene, folder / "scene" / "objects" / f"{label.name}.ply")
-    record = {"status": "done", "input": {"paths": [str(sections_path)], "options": {}}, "seed": 0}
-    (folder / "run.json").write_bytes(msgspec.json.encode(record))
+    objects = {LUNG.name: trimesh.creation.box((2.0,) * 3), BONE.name: trimesh.creation.box((1.0,) * 3)}
+    write_scene_folder(Scene(objects=objects, labels=(LUNG, BONE), frame=frame), folder / "scene")
+    taken = InputRecord((str(source),), digest(source), ReadOptions())
+    request = Request(taken, "orex", {}, seed=0, device="cpu", time_limit=None)
+    write_record(folder, RunRecord("done", taken, "orex", {}, 0, "cpu", request, {}))
 
 
 CSL = """CSLC
@@ -195,31 +173,44 @@ def test_run_folder_gives_objects_with_labels_frame_and_input(tmp_path):
     assert content.notes == ()
 
 
-def test_run_folder_without_its_input_is_shown_with_a_note(tmp_path):
-    two_label_run(tmp_path / "run", tmp_path / "gone.csl")
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text(CSL.replace("-1 -1 0", "-2 -2 0"))])
+def test_run_folder_whose_input_is_gone_or_changed_is_shown_with_a_note(tmp_path, change):
+    (tmp_path / "in.csl").write_text(CSL)
+    two_label_run(tmp_path / "run", tmp_path / "in.csl")
+    change(tmp_path / "in.csl")
     content = load(tmp_path / "run")
+    assert len(content.meshes) == 2
     assert content.sections is None
-    assert content.notes == (f"the input {tmp_path / 'gone.csl'} is not there any more; its slices are not shown",)
+    assert content.notes == ("the input is gone or has changed; its slices are not shown",)
 
 
-def test_run_folder_with_a_whole_mesh_alone_is_shown(tmp_path):
-    (tmp_path / "scene").mkdir()
-    write_scene(Scene(mesh=trimesh.creation.box((1, 2, 3)), frame=Frame(unit="m")), tmp_path / "scene" / "mesh.ply")
+def test_scene_folder_without_a_record_is_shown_with_a_note(tmp_path):
+    write_scene_folder(Scene(mesh=trimesh.creation.box((1, 2, 3)), frame=Frame(unit="m")), tmp_path / "scene")
     content = load(tmp_path)
     assert len(content.meshes) == 1
     assert content.unit == "m"
+    assert "run.json" in content.notes[0]
+
+
+def without_scene(folder: Path) -> None:
+    (folder.parent / "in.csl").write_text(CSL)
+    two_label_run(folder, folder.parent / "in.csl")
+    shutil.rmtree(folder / "scene")
+
+
+def with_damaged_mesh(folder: Path) -> None:
+    (folder.parent / "in.csl").write_text(CSL)
+    two_label_run(folder, folder.parent / "in.csl")
+    (folder / "scene" / "objects" / "bone.ply").write_bytes(b"ply\n")
 
 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda folder: None, "there is no such file or folder"),
-        (lambda folder: (folder / "scene").mkdir(parents=True), "no mesh to show yet"),
-        (lambda folder: two_label_run(folder) or (folder / "run.json").write_text("{"), "is not the record of a run"),
-        (
-            lambda folder: two_label_run(folder) or (folder / "scene/objects/bone.ply").write_bytes(b"ply\n"),
-            "is no PLY file",
-        ),
+        (lambda folder: (folder / "scene").mkdir(parents=True), "holds no mesh.ply"),
+        (without_scene, "no scene to show yet"),
+        (with_damaged_mesh, "is no PLY file"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_sentence(tmp_path, make, sentence):
