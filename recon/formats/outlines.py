@@ -84,8 +84,8 @@ def in_plane_axes(normal: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "2 3"
 
 
 def mend_rings(rings: Sequence[Ring], extent: float, remarks: Remarks, place: str) -> tuple[Ring, ...]:
-    """A plane's rings made simple, each on its own: repeated vertices dropped, rings without area left out, rings that
-    cross or touch themselves resolved. What crosses another ring stays and is remarked.
+    """A plane's rings made simple: repeated vertices dropped, rings without area left out, rings that cross or touch
+    themselves resolved, rings of one label that cross each other joined. Other crossings stay and are remarked.
 
     Raises:
         UserError: as `crossings`.
@@ -94,23 +94,42 @@ def mend_rings(rings: Sequence[Ring], extent: float, remarks: Remarks, place: st
     tidy = [ring for ring in drawn if len(ring.vertices)]
     for _ in range(len(drawn) - len(tidy)):
         remarks.add("Contours without area, left out", place)
+    pairs = np.unique(crossings([ring.vertices for ring in tidy], extent, remarks, place), axis=0)
     tangled = np.array([touches_itself(ring.vertices, extent) for ring in tidy], bool)
-    for i, j in np.unique(crossings([ring.vertices for ring in tidy], extent, remarks, place), axis=0):
-        if i == j:
-            tangled[i] = True
-        elif tidy[i].label == tidy[j].label:
-            remarks.add("Pairs of contours of one label that cross each other", place)
-        else:
-            remarks.add("Pairs of contours of two labels that cross (the smaller contour holds the overlap)", place)
+    tangled[[i for i, j in pairs if i == j]] = True
+    for _ in range(tangled.sum()):
+        remarks.add("Contours that cross or touch themselves, taken by the even-odd rule", place)
     mended: list[Ring] = []
-    for ring, tangle in zip(tidy, tangled, strict=True):
-        if tangle:
-            remarks.add("Contours that cross or touch themselves, taken by the even-odd rule", place)
-            parts = even_odd([ring.vertices])
-            mended += [Ring(vertices, ring.label, hole != ring.hole) for vertices, hole in parts]
-        else:
+    for group in _groups_to_join(tidy, pairs, remarks, place):
+        ring = tidy[group[0]]
+        if len(group) == 1 and not tangled[group[0]]:
             mended.append(ring)
+            continue
+        for vertices, hole in join([tidy[member].vertices for member in group]):
+            mended.append(Ring(vertices, ring.label, hole != ring.hole))
     return tuple(mended)
+
+
+def _groups_to_join(
+    rings: Sequence[Ring], pairs: Int[np.ndarray, "k 2"], remarks: Remarks, place: str
+) -> list[list[int]]:
+    """The rings, those together that cross each other, are of one label and both or neither holes."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    alike = []
+    for i, j in pairs[pairs[:, 0] != pairs[:, 1]]:
+        if rings[i].label != rings[j].label:
+            remarks.add("Pairs of contours of two labels that cross (the smaller contour holds the overlap)", place)
+        elif rings[i].hole != rings[j].hole:
+            remarks.add("Holes that cross a contour of their own label", place)
+        else:
+            remarks.add("Pairs of contours of one label that cross each other, joined", place)
+            alike.append((i, j))
+    links = np.array(alike, np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(links)), links.T), shape=(len(rings), len(rings)))
+    count, group = connected_components(graph, directed=False)
+    return [np.flatnonzero(group == index).tolist() for index in range(count)]
 
 
 def combine_outlines(
@@ -155,12 +174,26 @@ def even_odd(outlines: Sequence[Float64[np.ndarray, "_ 2"]]) -> list[tuple[Float
 
     Vertices move by up to 1e-8 of the extent: the polygon clipper works on a lattice.
     """
-    from manifold3d import CrossSection, FillRule
+    return _clip(outlines, apart=False)
+
+
+def join(outlines: Sequence[Float64[np.ndarray, "_ 2"]]) -> list[tuple[Float64[np.ndarray, "_ 2"], bool]]:
+    """As `even_odd`, for the union of the outlines' own even-odd interiors."""
+    return _clip(outlines, apart=True)
+
+
+def _clip(outlines: Sequence[Float64[np.ndarray, "_ 2"]], apart: bool) -> list[tuple[Float64[np.ndarray, "_ 2"], bool]]:
+    from manifold3d import CrossSection, FillRule, OpType
 
     everything = np.concatenate(outlines)
     low = everything.min(0)
     scale = float(np.ptp(everything, axis=0).max())
-    region = CrossSection([(outline - low) / scale for outline in outlines], FillRule.EvenOdd)
+    scaled = [(outline - low) / scale for outline in outlines]
+    if apart:
+        own = [CrossSection([outline], FillRule.EvenOdd) for outline in scaled]
+        region = CrossSection.batch_boolean(own, OpType.Add)
+    else:
+        region = CrossSection(scaled, FillRule.EvenOdd)
     polygons = [np.asarray(polygon, np.float64) for polygon in region.to_polygons()]
     return [(low + scale * polygon, signed_area(polygon) < 0) for polygon in polygons if len(polygon) >= 3]
 

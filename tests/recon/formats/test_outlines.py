@@ -9,7 +9,16 @@ import pytest
 from shapely import Polygon
 from shapely.geometry import LinearRing
 
-from recon.formats.outlines import Remarks, crossings, drop_repeats, even_odd, fit_plane, in_plane_axes, touches_itself
+from recon.formats.outlines import (
+    Remarks,
+    crossings,
+    drop_repeats,
+    even_odd,
+    fit_plane,
+    in_plane_axes,
+    join,
+    touches_itself,
+)
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
 
@@ -78,6 +87,16 @@ def test_even_odd_is_the_symmetric_difference():
     for outline in outlines:
         expected = expected.symmetric_difference(Polygon(outline))
     assert region(even_odd(outlines)) == pytest.approx(expected.area, rel=1e-6)
+
+
+def test_join_is_the_union_of_what_each_outline_encloses():
+    outlines = [star(5, 2), star(5, 2) + (0.7, 0.1), SQUARE]
+    expected = Polygon(SQUARE)
+    for pentagram in outlines[:2]:
+        for vertices, hole in even_odd([pentagram]):
+            assert not hole
+            expected = expected.union(Polygon(vertices))
+    assert region(join(outlines)) == pytest.approx(expected.area, rel=1e-6)
 
 
 def test_a_keyhole_comes_out_as_ring_and_hole():
