@@ -36,7 +36,7 @@ from recon.planar import Outline, distance_to_segments, inside_on_lattice, sampl
 from recon.scene import Frame, Scene
 from recon.surface.marching import isosurface
 
-CHANGE_WEIGHT = 2.0  # of a row that changes the topology
+CHANGE_WEIGHT = 5.0  # of a row that changes the topology
 CHANGE_ITERATIONS = 40
 
 
