@@ -77,7 +77,7 @@ def label_surfaces(
     """
     low, high = _foreground_box(labels)
     mesh = dual_mesh(np.pad(labels[tuple(map(slice, low, high))], 1))
-    points = _crossing_points(mesh, tuple(high - low + 2), low - 1, crossings)
+    points = _crossing_points(mesh, tuple((high - low + 2).tolist()), low - 1, crossings)
     vertices = mean_of_crossings(mesh.quads, points, len(mesh.vertex_cell))
     if smooth:
         vertices = _smooth(vertices, mesh.quads, _labels_meeting(mesh.quads, mesh.sides, len(vertices)))
