@@ -32,7 +32,6 @@ from recon.scene import Scene
 from render.cameras import Camera
 from render.meshes import to_bytes
 
-SIDES = ("front", "right", "back", "left")
 STYLE = Path(__file__).parent / "report.css"
 DISTANCE_SCALE = 1.2  # the size of the picture of distances beside that of a side
 
@@ -102,35 +101,42 @@ def _key_figures(run: Mapping[str, Any]) -> Markup:
         boxes.append((f"{closed} of {len(objects)}", f"object{'s' * (len(objects) != 1)} watertight"))
     error = metrics.get("contour_error")
     if error:
-        boxes.append((f"{error['mean']:.3g} %", "mean distance of the contours, of the diagonal"))
-        boxes.append((f"{error['quantile_95']:.3g} %", "95 % of the contours are nearer"))
+        boxes.append((f"{error['mean']:.3g} %", "of the diagonal: mean contour distance"))
+        boxes.append((f"{error['quantile_95']:.3g} %", "95 % of the contours within"))
     if metrics.get("held_out"):
-        boxes.append((f"{metrics['held_out']['mean']:.3f}", "mean Dice on the slices left out"))
+        boxes.append((f"{metrics['held_out']['mean']:.3f}", "mean Dice, slices left out"))
     if stages:
-        boxes.append((f"{sum(stage['cpu_seconds'] for stage in stages):.1f} s", "CPU time of the stages"))
+        boxes.append((f"{sum(stage['cpu_seconds'] for stage in stages):.1f} s", "CPU time"))
     cells = (element("div", element("b", value), element("span", meaning)) for value, meaning in boxes)
     return element("div", *cells, class_="figures")
 
 
 def _sides(scene: Scene, sections: CrossSections | None, cameras: list[Camera], results: list[Image]) -> Markup:
     """The result and the input's slices under each other, from four sides."""
-    shown = [element("p", "The result", class_="row"), _row(results, "the result from the")]
+    sides = [_side(camera) for camera in cameras]
+    shown = [element("p", "The result", class_="row"), _row(results, "the result", sides)]
     if sections is None:
         shown.append(element("p", "The input was not at hand when this page was written.", class_="row"))
     else:
         images, drawn = slice_pictures(scene, sections, cameras)
         some = f", {drawn} of {len(sections.planes)} drawn" if drawn < len(sections.planes) else ""
         shown.append(element("p", f"The input's slices from the same sides{some}", class_="row"))
-        shown.append(_row(images, "the input's slices from the", named=False))
+        shown.append(_row(images, "the input's slices", sides))
     return joined(element("h2", "From four sides"), *shown)
 
 
-def _row(images: list[Image], what: str, named: bool = True) -> Markup:
+def _row(images: list[Image], what: str, sides: list[str]) -> Markup:
     figures = (
-        element("figure", picture(image, f"{what} {side}"), element("figcaption", side) if named else None)
-        for image, side in zip(images, SIDES, strict=True)
+        element("figure", picture(image, f"{what} {side}"), element("figcaption", side))
+        for image, side in zip(images, sides, strict=True)
     )
     return element("div", *figures, class_="sides")
+
+
+def _side(camera: Camera) -> str:
+    """The coordinate axis that the camera stands nearest to: what is in front depends on the file."""
+    axis = int(np.abs(camera.forward).argmax())
+    return f"from {'-+'[int(camera.forward[axis] < 0)]}{'xyz'[axis]}"
 
 
 def _input(run: Mapping[str, Any], sections: CrossSections | None) -> Markup | None:

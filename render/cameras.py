@@ -120,8 +120,8 @@ def framing(
 
 
 def four_sides(up: Vector = (0, 0, 1), elevation: float = 18.0, azimuth: float = 30.0) -> Float64[np.ndarray, "4 3"]:
-    """Unit directions from front, right, back and left to stand in: a quarter turn about `up` apart, the first
-    `azimuth` degrees beside the front (-y where up is z), all `elevation` degrees above the horizon."""
+    """Unit directions to stand in for a view of each side: a quarter turn about `up` apart, the first `azimuth` degrees
+    beside -y (z where up is y), all `elevation` degrees above the horizon."""
     up = _unit(np.asarray(up, np.float64))
     front = np.array([0.0, -1.0, 0.0]) if abs(up[1]) < 0.9 else np.array([0.0, 0.0, 1.0])
     front = _unit(front - (front @ up) * up)

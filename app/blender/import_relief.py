@@ -208,7 +208,7 @@ def add_view(low, high, collection):
     view.location, _ = view.camera_fit_coords(bpy.context.evaluated_depsgraph_get(), flat)
     scene.camera = scene.camera or view
     sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
-    sun.data.energy, sun.data.angle = 3.0, 0.3
+    sun.data.energy, sun.data.angle = 3.2, 0.3
     sun.rotation_euler = Vector((-0.2, -0.8, 0.9)).to_track_quat("Z", "Y").to_euler()
     sun.location = high
     collection.objects.link(sun)
@@ -216,7 +216,7 @@ def add_view(low, high, collection):
         scene.world = bpy.data.worlds.new("World")
         scene.world.color = (0.25, 0.25, 0.26)
         scene.world.use_nodes = True
-        scene.world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.6, 0.62, 0.65, 1.0)
+        scene.world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.4, 0.41, 0.43, 1.0)
     show_whole(size)
 
 

@@ -150,6 +150,11 @@ def test_the_page_says_how_to_go_on(report):
     assert f'relief export "{folder.as_posix()}" --to blender' in page.text
 
 
+def test_sides_are_named_by_axes(report):
+    captions = re.findall(r"from [-+][xyz]", report[0].text)
+    assert captions == 2 * ["from -y", "from +x", "from +y", "from -x"]
+
+
 def test_pictures_stand_in_pairs_of_one_size(report):
     page, _, folder = report
     images = page.images()
