@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from app.viewer.content import Content
@@ -12,14 +13,19 @@ def facts(content: Content, surfaces: Sequence[Surface]) -> str:
     """Name, size in the user's unit, mesh and slice counts, watertightness, and what is not shown, as markdown."""
     low, high = content.bounds()
     unit = "(unit unknown)" if content.unit == "unknown" else content.unit
-    lines = [f"**{content.name}**", " × ".join(_length(extent) for extent in high - low) + f" {unit}"]
+    lines = [f"**{literal(content.name)}**", " × ".join(_length(extent) for extent in high - low) + f" {unit}"]
     if surfaces:
         lines += _mesh_lines(content, surfaces)
     if content.sections is not None:
         labels = len(content.sections.labels)
         lines.append(f"{len(content.sections.planes)} slices, {labels} label{'s' * (labels != 1)}")
-    lines += [f"*{note}*" for note in content.notes]
+    lines += [f"*{literal(note)}*" for note in content.notes]
     return "  \n".join(lines)
+
+
+def literal(text: str) -> str:
+    """Markdown that shows the text as it stands: names and sentences from files may hold markup, even HTML."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def _length(value: float) -> str:

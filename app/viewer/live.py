@@ -12,7 +12,7 @@ import threading
 from collections import deque
 
 from app.viewer.content import Content
-from app.viewer.facts import facts
+from app.viewer.facts import facts, literal
 from app.viewer.page import Page
 from app.viewer.progress_panel import ProgressPanel
 from app.viewer.server import directions, start_server
@@ -43,7 +43,7 @@ class LivePreview:
         self._server = start_server(host, port)
         self.port = self._server.get_port()
         self.page = Page(self._server, bounds, sections.unit, sections.up, sections)
-        self.page.facts.content = f"**{name}**  \nis being reconstructed"
+        self.page.facts.content = f"**{literal(name)}**  \nis being reconstructed"
         self._panel = ProgressPanel(self._server)
         self._news = threading.Condition()
         self._scene: Scene | None = None

@@ -28,6 +28,7 @@ class LocalServer(viser.ViserServer):
     """viser's server without its tunnel to a public host; on a loopback address, for this machine's own pages alone."""
 
     def __init__(self, host: str, port: int):
+        self._refused: set[str] = set()
         with _silenced():
             super().__init__(host, port, label="Relief", verbose=False)
         if is_loopback(host):
@@ -48,8 +49,10 @@ class LocalServer(viser.ViserServer):
         request = connection.request
         origin = None if request is None else request.headers.get("Origin")
         if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
-            remedy = "if that is a proxy of yours, use --host 0.0.0.0"
-            print(f"The viewer refused a connection from the page {origin}; {remedy}.", file=sys.stderr)
+            if origin not in self._refused:  # a page tries again and again
+                remedy = "if that is a proxy of yours, use --host 0.0.0.0"
+                print(f"The viewer refused a connection from the page {origin!r}; {remedy}.", file=sys.stderr)
+            self._refused.add(origin)
             await connection.close(1008, "foreign page")
 
 
@@ -75,7 +78,7 @@ def _free_port(host: str, port: int) -> int:
             with socket.socket(address[0], socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address[4])
-        except socket.gaierror as error:
+        except (socket.gaierror, UnicodeError) as error:
             raise UserError(f"--host {host}: is not a known host name or address; 127.0.0.1 is this machine") from error
         except OSError as error:
             reason = error.strerror

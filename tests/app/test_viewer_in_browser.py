@@ -29,6 +29,7 @@ BOX_LOW, BOX_HIGH = ORIGIN + [-60, -30, -40], ORIGIN + [20, 30, 40]
 BALL, RADIUS = ORIGIN + [80, 0, 0], 30.0
 CORE, CORE_RADIUS = ORIGIN + [-20, 15, -14], 12.0  # inside the box, below its middle
 RED, GREEN, BLUE, WHITE = (0.8, 0.1, 0.1), (0.1, 0.7, 0.2), (0.1, 0.2, 0.8), (1.0, 1.0, 1.0)
+NAME = "solids_1*2*3 <b>of</b> [a](file)"
 SHADING = 0.25  # light may change a colour's channel by this much
 
 CONTROL = """(() => {
@@ -129,8 +130,12 @@ def page(browser: Browser) -> Iterator[OpenPage]:
     labels = (Label(1, "box", RED), Label(2, "ball", BLUE), Label(3, "core", GREEN))
     scene = Scene(objects=objects, labels=labels, frame=Frame(unit="m"))
     server = start_server("127.0.0.1", 0)
-    yield OpenPage(browser, server, open_page(server, Content("solids", scene)))
+    yield OpenPage(browser, server, open_page(server, Content(NAME, scene)))
     server.stop()
+
+
+def test_names_from_files_are_shown_as_they_stand(page):
+    page.wait_for_text(NAME)
 
 
 def test_solids_fill_their_silhouettes_in_their_colours(page):
