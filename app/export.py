@@ -13,7 +13,7 @@ import numpy as np
 
 from app.conversion import what_is_lost
 from recon.errors import UserError
-from recon.files import replacing
+from recon.files import file_names, replacing
 from recon.formats import glb
 from recon.formats.meshes import mesh_format_of, parts, write_scene
 from recon.formats.scene_folder import read_scene_folder
@@ -25,6 +25,7 @@ SPLATS = ("splats-ply", "splats-compressed", "splats-glb", "splat", "spz", "sog"
 TARGETS = ("blender", *SUFFIXES, *SPLATS, "transforms")
 BLENDER_VARIABLE = "RELIEF_BLENDER"
 BLENDER_SECONDS = 900
+SIGNATURE = "Exported by Relief"
 SCRIPT = Path(__file__).parent / "blender" / "import_relief.py"
 
 
@@ -82,15 +83,17 @@ def _check_folder(folder: Path, fresh: bool) -> None:
     """Refuses to replace what is not an export of ours."""
     if folder.is_file():
         raise UserError(f"--out {folder}: is a file; give a folder")
-    foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / "README.txt").is_file()
-    if foreign and not fresh:
+    if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder) and not fresh:
         raise UserError(f"--out {folder}: holds files that Relief did not export; give another folder, or --fresh")
+
+
+def _is_export(folder: Path) -> bool:
+    readme = folder / "README.txt"
+    return readme.is_file() and readme.read_bytes().startswith(SIGNATURE.encode())
 
 
 def _write_objects(scene: Scene, folder: Path, suffix: str, fresh: bool) -> Path:
     """A file for each object in a folder."""
-    from recon.files import file_names
-
     _check_folder(folder, fresh)
     written = parts(scene)
     names = file_names(part.name for part in written)
@@ -100,7 +103,7 @@ def _write_objects(scene: Scene, folder: Path, suffix: str, fresh: bool) -> Path
             label = (labels[part.name],) if part.name in labels else ()
             one = Scene(objects={part.name: part.mesh}, labels=label, frame=scene.frame)
             write_scene(one, partial / f"{names[part.name]}{suffix}")
-        (partial / "README.txt").write_text(f"The objects of a Relief scene, a file each; unit: {scene.frame.unit}.\n")
+        (partial / "README.txt").write_text(f"{SIGNATURE}: the objects, a file each; unit: {scene.frame.unit}.\n")
     return folder
 
 
@@ -170,9 +173,12 @@ def _run_blender(launch: list[str], folder: Path) -> None:
     """Lets Blender import the folder and save scene.blend in it. Relief's own Python paths are none of Blender's."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [*launch, SCRIPT.name, "--", "--save", "scene.blend"]
-    done = subprocess.run(
-        command, cwd=folder, env=clean, capture_output=True, text=True, timeout=BLENDER_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=clean, capture_output=True, text=True, timeout=BLENDER_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as problem:
+        raise UserError(f"--blender {launch[0]}: took more than {BLENDER_SECONDS} s; nothing was written") from problem
     if done.returncode != 0 or not (folder / "scene.blend").is_file():
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["no message"]
         raise UserError(f"--blender {launch[0]}: could not import the scene ({last[0]}); nothing was written")
@@ -182,7 +188,7 @@ def _readme(run_dir: Path, scene: Scene) -> str:
     unit = scene.frame.unit
     up = " ".join(f"{axis:g}" for axis in scene.frame.up)
     scale = "one unit is taken as one metre" if unit == "unknown" else f"{unit}, scaled to metres by the root node"
-    return f"""Exported by Relief from {run_dir.resolve().name}.
+    return f"""{SIGNATURE} from {run_dir.resolve().name}.
 
 scene.glb         the meshes: glTF 2.0, Y-up, metres, linear colours
 contours.json     the input's contours in the user's coordinates (where the input was there)

@@ -102,11 +102,12 @@ def test_a_foreign_folder_is_refused_and_kept(run, tmp_path):
     folder = tmp_path / "holiday"
     folder.mkdir()
     (folder / "photo.jpg").write_text("mine")
+    (folder / "README.txt").write_text("My holiday.")
     with pytest.raises(UserError, match="did not export"):
         export(run, "blender", folder)
     with pytest.raises(UserError, match="did not export"):
         export(run, "stl", folder)
-    assert names(folder) == {"photo.jpg"}
+    assert names(folder) == {"photo.jpg", "README.txt"}
     export(run, "blender", folder, fresh=True)
     assert "scene.glb" in names(folder) and "photo.jpg" not in names(folder)
 
@@ -153,6 +154,13 @@ def test_a_blender_program_is_run_in_the_background(run, tmp_path, monkeypatch):
     assert (path / "scene.blend").read_text().split() == ["README.txt", "import_relief.py", "scene.blend", "scene.glb"]
     said = (tmp_path / "blender.args").read_text().split()
     assert said[0] == "--background" and said[-4:] == ["import_relief.py", "--", "--save", "scene.blend"]
+
+
+def test_a_blender_that_hangs_is_ended(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("app.export.BLENDER_SECONDS", 0.3)
+    with pytest.raises(UserError, match="took more than 0.3 s"):
+        export(run, "blender", blender=stand_in(tmp_path / "blender", "exec sleep 30"))
+    assert not list((run / "export").iterdir())
 
 
 @pytest.mark.parametrize("work", ["echo cannot import >&2; exit 1", "exit 0"])
