@@ -8,7 +8,9 @@ Per plane, in its own two dimensions:
     at each vertex    n points on the circle of radius r                       the label that is there
     anywhere          2048 uniform points in the square [-1, 1]^2              the label that is there
 
-and once per level 2^14 points on the surface of the contours' convex hull, enlarged by 1.05: outside.
+and once per level 2^14 points on a surface around everything: outside. As published that surface is the contours'
+convex hull enlarged by 1.05, which cuts a part off flat right behind the last plane that shows it; here it is the
+convex hull moved outwards by one spacing of the planes, as far as a part may go on unseen.
 
 Coordinates are normalised (see `normalised`). What is there is given in halves per label: 2 inside, 0 outside, 1 on
 the contour; so K labels take K bytes a point.
@@ -20,16 +22,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
+from scipy.spatial import ConvexHull
 
 from recon.errors import UserError
-from recon.inputs import CrossSections, Plane
+from recon.inputs import BACKGROUND, CrossSections, Plane
+from recon.methods.least_bending.fields import plane_spacing
 from recon.planar import inside_at, outlines
 from recon.scene import Frame
 
 UNIFORM_POINTS = 2048
-HULL_POINTS = 2**14
-HULL_SCALE = 1.05
+OUTER_POINTS = 2**14
 MARGIN = 1.1  # the contours' longest side fills 1 / MARGIN of [-1, 1]
+DIRECTIONS = 32  # in which the hull's corners are moved outwards
 SIDE = 1e-4  # how far beside an edge one looks for what lies on its two sides
 SILENT = 255  # in place of halves: the plane says nothing about the label
 
@@ -94,35 +98,50 @@ def _in_frame(plane: Plane, frame: Frame) -> Plane:
     return replace(plane, origin=frame.from_user(plane.origin), axes=plane.axes @ frame.rotation, rings=rings)
 
 
+class ContourSampler:
+    """Draws the points of normalised sections, level by level.
+
+    `bounds[i][k]` are the segments (m, 2, 2) of plane i at which label k begins and ends, None where the plane is
+    silent about it; `surrounding` (m, 3, 3) are the triangles of the surface around everything.
+    """
+
+    def __init__(self, sections: CrossSections) -> None:
+        self.sections = sections
+        self.bounds: list[list[Float64[np.ndarray, "m 2 2"] | None]] = [[] for _ in sections.planes]
+        for label in sections.labels:
+            spoken = iter(outlines(sections, label.id))
+            for plane, of_plane in zip(sections.planes, self.bounds, strict=True):
+                of_plane.append(None if label.id in plane.silent_about else next(spoken).segments)
+        self.surrounding = surrounding(sections)
+
+    def draw(self, level: Level, rng: np.random.Generator) -> Samples:
+        """The points of one level."""
+        middle = contour_vertices(self.sections).mean(0)
+        planes = zip(self.sections.planes, self.bounds, strict=True)
+        parts = [_sample_plane(plane, of_plane, level, middle, rng) for plane, of_plane in planes]
+        outside = sample_triangles(self.surrounding, OUTER_POINTS, rng).astype(np.float32)
+        parts.append(Samples(outside, np.zeros((len(outside), len(self.sections.labels)), np.uint8)))
+        return Samples.joined(parts)
+
+
 def count_samples(sections: CrossSections, level: Level) -> int:
-    """How many points `sample_level` gives, without drawing them."""
+    """How many points a level has, without drawing them."""
     edges = sum(len(ring.vertices) for plane in sections.planes for ring in plane.rings)
-    return UNIFORM_POINTS * len(sections.planes) + HULL_POINTS + 4 * level.count * edges
+    return UNIFORM_POINTS * len(sections.planes) + OUTER_POINTS + 4 * level.count * edges
 
 
-def label_bounds(sections: CrossSections) -> list[list[Float64[np.ndarray, "m 2 2"] | None]]:
-    """For every plane and label the segments at which the label begins and ends; None where the plane is silent."""
-    bounds: list[list[Float64[np.ndarray, "m 2 2"] | None]] = [[] for _ in sections.planes]
-    for label in sections.labels:
-        spoken = iter(outlines(sections, label.id))
-        for plane, of_plane in zip(sections.planes, bounds, strict=True):
-            of_plane.append(None if label.id in plane.silent_about else next(spoken).segments)
-    return bounds
-
-
-def sample_level(
-    sections: CrossSections,
-    bounds: list[list[Float64[np.ndarray, "m 2 2"] | None]],
-    level: Level,
-    rng: np.random.Generator,
-) -> Samples:
-    """The points of one level of normalised sections, `bounds` being their `label_bounds`."""
-    middle = contour_vertices(sections).mean(0)
-    planes = zip(sections.planes, bounds, strict=True)
-    parts = [_sample_plane(plane, of_plane, level, middle, rng) for plane, of_plane in planes]
-    outside = sample_hull(sections, HULL_POINTS, rng)
-    parts.append(Samples(outside.astype(np.float32), np.zeros((len(outside), len(sections.labels)), np.uint8)))
-    return Samples.joined(parts)
+def surrounding(sections: CrossSections) -> Float64[np.ndarray, "m 3 3"]:
+    """The triangles of the contours' convex hull, moved outwards by the spacing of the planes."""
+    spacing = plane_spacing(outlines(sections, BACKGROUND))
+    vertices = contour_vertices(sections)
+    corners = vertices[ConvexHull(vertices).vertices]
+    # the hull of a ball about each corner, the ball being points on a Fibonacci spiral
+    turn = np.arange(DIRECTIONS) + 0.5
+    height, angle = 1 - 2 * turn / DIRECTIONS, np.pi * (1 + np.sqrt(5)) * turn
+    width = np.sqrt(1 - height**2)
+    ball = spacing * np.stack([width * np.cos(angle), width * np.sin(angle), height], 1)
+    moved = (corners[:, None] + ball).reshape(-1, 3)
+    return moved[ConvexHull(moved).simplices]
 
 
 def _sample_plane(
@@ -166,15 +185,12 @@ def contour_edges(
     return starts, edges, np.stack([edges[:, 1], -edges[:, 0]], 1) / np.maximum(lengths, np.finfo(float).tiny)
 
 
-def sample_hull(sections: CrossSections, count: int, rng: np.random.Generator) -> Float64[np.ndarray, "count 3"]:
-    """Points uniform by area on the surface of the contours' convex hull, enlarged about the vertices' mean."""
-    from scipy.spatial import ConvexHull
-
-    vertices = contour_vertices(sections)
-    middle = vertices.mean(0)
-    corners = vertices[ConvexHull(vertices).simplices]
-    sides = corners[:, 1:] - corners[:, :1]
+def sample_triangles(
+    triangles: Float64[np.ndarray, "m 3 3"], count: int, rng: np.random.Generator
+) -> Float64[np.ndarray, "count 3"]:
+    """Points uniform by area on triangles."""
+    sides = triangles[:, 1:] - triangles[:, :1]
     areas = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
-    triangle = rng.choice(len(areas), count, p=areas / areas.sum())
+    chosen = rng.choice(len(areas), count, p=areas / areas.sum())
     weights = rng.dirichlet((1, 1, 1), count)  # uniform barycentric coordinates
-    return middle + HULL_SCALE * ((weights[:, :, None] * corners[triangle]).sum(1) - middle)
+    return (weights[:, :, None] * triangles[chosen]).sum(1)

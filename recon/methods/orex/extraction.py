@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt16
 
 from recon.inputs import CrossSections
-from recon.methods.orex.contour_samples import HULL_SCALE, contour_vertices
+from recon.methods.orex.contour_samples import surrounding
 from recon.methods.orex.field import RefinementField
 from recon.planar import outlines, samples
 
@@ -70,10 +70,9 @@ def surfaces(field: RefinementField, sections: CrossSections, resolution: int) -
 
 
 def lattice_around(sections: CrossSections, resolution: int) -> Lattice:
-    """The lattice over the box of the enlarged hull, and a coarse cell beyond it."""
-    vertices = contour_vertices(sections)
-    middle = vertices.mean(0)
-    low, high = middle + HULL_SCALE * (vertices.min(0) - middle), middle + HULL_SCALE * (vertices.max(0) - middle)
+    """The lattice over the box of the surface that was taught to be outside, and a coarse cell beyond it."""
+    outer = surrounding(sections).reshape(-1, 3)
+    low, high = outer.min(0), outer.max(0)
     step = 2 / resolution
     cells = STRIDES[0] * (np.ceil((high - low) / (STRIDES[0] * step)).astype(int) + 2)
     affine = np.diag([step, step, step, 1.0])

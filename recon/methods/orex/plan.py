@@ -80,7 +80,7 @@ class Plan:
 
 def default_budget(sections: CrossSections, device: str) -> float:
     """All of the published training on CUDA, `SAMPLES_ON_CPU` at most on a CPU."""
-    return 1.0 if device == "cuda" else min(1.0, SAMPLES_ON_CPU / Plan.of(sections, 1.0).samples)
+    return 1.0 if device.startswith("cuda") else min(1.0, SAMPLES_ON_CPU / Plan.of(sections, 1.0).samples)
 
 
 def budget_for(seconds: float, sections: CrossSections, nodes: int, device: str) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from recon.inputs import CrossSections
-from recon.methods.orex.contour_samples import Samples, label_bounds, sample_level
+from recon.methods.orex.contour_samples import ContourSampler, Samples
 from recon.methods.orex.field import RefinementField, losses
 from recon.methods.orex.plan import Plan
 from recon.scene import Scene
@@ -34,12 +34,12 @@ class OrexStage:
         device: str,
         preview: Callable[[RefinementField], Scene | None] = lambda field: None,
     ) -> None:
-        self.sections, self.plan, self.seed, self.device = sections, plan, seed, device
+        self.plan, self.seed, self.device = plan, seed, device
         self.steps = plan.steps
         self.field = RefinementField(len(sections.labels), sections.partition, seed).to(device)
         self.optimizer = torch.optim.Adam(self.field.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
         self._preview = preview
-        self._bounds = label_bounds(sections)
+        self._sampler = ContourSampler(sections)
         self._sets: dict[int, Samples] = {}
         self._level = self._epoch = -1
         self._points = self._halves = self._order = torch.empty(0)
@@ -66,9 +66,7 @@ class OrexStage:
         self._level = level
 
     def _sample(self, level: int) -> Samples:
-        return sample_level(
-            self.sections, self._bounds, self.plan.levels[level], np.random.default_rng((self.seed, level))
-        )
+        return self._sampler.draw(self.plan.levels[level], np.random.default_rng((self.seed, level)))
 
     def _enter_epoch(self, level: int, epoch: int) -> None:
         """Shuffles the points of the epoch, and lowers the learning rate every tenth."""

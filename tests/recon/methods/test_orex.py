@@ -67,7 +67,7 @@ def sliced_torus(planes: int = 9, ring: float = 1.0, tube: float = 0.45) -> Cros
 
 
 def drawn(sections: CrossSections, level: cs.Level = cs.LEVELS[0], seed=0) -> cs.Samples:
-    return cs.sample_level(sections, cs.label_bounds(sections), level, np.random.default_rng(seed))
+    return cs.ContourSampler(sections).draw(level, np.random.default_rng(seed))
 
 
 def test_a_level_has_the_published_points_in_number_and_place() -> None:
@@ -107,15 +107,21 @@ def test_labels_are_those_of_the_rectangle_that_was_drawn() -> None:
     assert np.abs(uniform[:, :2] - center).max() < 1 and np.abs(uniform[:, :2] - center).max() > 0.99
 
 
-def test_the_hull_is_enlarged_about_the_mean_and_sampled_evenly() -> None:
-    sections = stack({-0.5: (rectangle(-0.6, -0.4, 0.6, 0.4),), 0.5: (rectangle(-0.6, -0.4, 0.6, 0.4),)})
-    points = cs.sample_hull(sections, 20_000, np.random.default_rng(1))
-    half = 1.05 * np.array([0.6, 0.4, 0.5])
-    on_face = np.isclose(np.abs(points), half, atol=1e-9)
-    assert (on_face.sum(1) >= 1).all() and (np.abs(points) <= half + 1e-9).all()
-    areas = np.array([half[1] * half[2], half[0] * half[2], half[0] * half[1]])
-    assert np.allclose(on_face.mean(0), areas / areas.sum(), atol=0.015)
-    assert ConvexHull(points).volume == pytest.approx(8 * half.prod(), rel=0.02)
+def test_outside_is_one_spacing_around_the_convex_hull_and_sampled_evenly() -> None:
+    box = (rectangle(-0.6, -0.4, 0.6, 0.4),)
+    sections = stack({-0.5: box, -0.2: (rectangle(0, 0, 0.1, 0.1),), 0.1: box, 0.4: box})
+    triangles = cs.surrounding(sections)
+    points = cs.sample_triangles(triangles, 20_000, np.random.default_rng(1))
+    beyond = np.maximum(np.abs(points - [0, 0, -0.05]) - [0.6, 0.4, 0.45], 0)
+    distance = np.linalg.norm(beyond, axis=1)
+    # the spacing is .3; the ball of few directions is a little flatter than a ball
+    assert distance.max() < 0.31 and distance.min() > 0.24
+    facets = 2 * (np.array([0.8 * 0.9, 1.2 * 0.9, 1.2 * 0.8]))
+    on_facet = (beyond > 0).sum(1) == 1
+    shares = [(on_facet & (beyond[:, axis] > 0)).mean() for axis in range(3)]
+    assert np.allclose(np.array(shares) / sum(shares), facets / facets.sum(), atol=0.03)
+    corners = np.linalg.norm(triangles.reshape(-1, 3) - [0, 0, -0.05], axis=1)
+    assert ConvexHull(points).volume > 0.97 * ConvexHull(triangles.reshape(-1, 3)).volume and corners.min() > 0.5
 
 
 def label_at(sections: CrossSections, x: float, y: float) -> list[int]:
@@ -167,7 +173,7 @@ def test_unit_and_place_of_the_input_change_nothing() -> None:
         ),
     )
     (here, frame), (there, frame_there) = cs.normalised(sections), cs.normalised(moved)
-    on_planes = slice(0, -(2**14))  # the triangles of the hull come in an order that rounding decides
+    on_planes = slice(0, -(2**14))  # the triangles around come in an order that rounding decides
     assert np.allclose(drawn(here).points[on_planes], drawn(there).points[on_planes], atol=1e-6)
     assert np.array_equal(drawn(here).halves[on_planes], drawn(there).halves[on_planes])
     vertices = cs.contour_vertices(here)
