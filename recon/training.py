@@ -104,7 +104,8 @@ class Diverged(Exception):
 class Trainer:
     """Runs a stage to its end, from its last checkpoint if there is one, and gives its result.
 
-    After a run, `records` has a row per stage and `warnings` the sentences for run.json.
+    `records` has a row per stage, the last one unfinished where the run was stopped, and `warnings` the sentences for
+    run.json.
     """
 
     def __init__(
@@ -137,11 +138,11 @@ class Trainer:
         """
         path = None if self.folder is None else self.folder / f"{len(self.records) + 1:02d}-{stage.name}.safetensors"
         record = self._resume(stage, path)
+        self.records.append(record)
         if record.steps < stage.steps:
             _Run(self, stage, record, path).to_the_end()
         if path is not None:
             self._lineage = checkpoints.digest(stage.state_dict())
-        self.records.append(record)
         return stage.result()
 
     def request_stop(self) -> None:
