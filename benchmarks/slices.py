@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import LinearNDInterpolator, PchipInterpolator, RegularGridInterpolator
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
@@ -55,7 +55,7 @@ def main() -> None:
     tables: dict[str, Callable[[], list[dict]]] = {
         "shapes": lambda: shape_rows(arguments.shapes.split(","), arguments.methods.split(",")),
         "volumes": _volume_rows,
-        "terrain": _terrain_rows,
+        "terrain": terrain_rows,
         "structures": structure_rows,
     }
     for name in arguments.tables.split(","):
@@ -198,10 +198,32 @@ def _volume_rows() -> list[dict]:
     return volume_rows()
 
 
-def _terrain_rows() -> list[dict]:
-    from slices_volumes import terrain_rows
-
-    return terrain_rows()
+def terrain_rows() -> list[dict]:
+    """Elevations from contours against the elevation model that the contours were drawn from, beside linear
+    interpolation on the Delaunay triangulation of the contours' points."""
+    folder = DATA / "slices" / "terrain_sthelens"
+    if not folder.is_dir():
+        print(f"terrain: skipped, {folder} is missing")
+        return []
+    sections, model = read(folder / "contours.geojson", ReadOptions()), np.load(folder / "truth_dem.npz")
+    truth = model["z"].astype(float)[::-1]  # its first row is the northernmost
+    x, y = np.meshgrid(model["dx"] * np.arange(truth.shape[1]), model["dy"] * np.arange(truth.shape[0]))
+    points = np.concatenate([plane.to_world(line) for plane in sections.planes for line in plane.lines])
+    linear = LinearNDInterpolator(points[:, :2], points[:, 2])(x, y)
+    hull = np.isfinite(linear)
+    start = time.process_time()
+    mesh = run("height-field", sections)
+    seconds = time.process_time() - start
+    axes = [np.unique(mesh.vertices[:, k].round(6)) for k in (0, 1)]
+    heights = np.asarray(mesh.vertices)[:, 2].reshape(len(axes[0]), len(axes[1]))
+    ours = RegularGridInterpolator(axes, heights, bounds_error=False, fill_value=None)(np.stack([x, y], axis=-1))
+    rows = []
+    for name, found in (("Delaunay, linear", linear), ("height-field", ours)):
+        error = (found - truth)[hull]
+        rms, worst = np.sqrt(np.mean(error**2)), np.quantile(np.abs(error), 0.99)
+        cpu = f"{seconds:.1f}" if name == "height-field" else ""
+        rows.append({"method": name, "RMSE m": f"{rms:.2f}", "99 % of errors below m": f"{worst:.1f}", "CPU s": cpu})
+    return rows
 
 
 def print_table(title: str, rows: list[dict]) -> None:

@@ -135,9 +135,11 @@ class _Problem:
         self.outlines, self.recipe, self.inverted = outlines, recipe, inverted
         corners = np.concatenate([outline.segments_3d[:, 0] for outline in around])
         low, high = corners.min(0), corners.max(0)
-        self.spacing = plane_spacing(around)
-        margin = recipe.margin * self.spacing
+        spacing = plane_spacing(around)
+        margin = recipe.margin * spacing
         step = 1.2 * float((high - low).max()) / resolution
+        # planes closer together than that tell the lattice all it can hold
+        self.spacing = max(spacing, 4 * step)
         self.lattices = [Lattice.around(low - margin, high + margin, step, recipe.levels)]
         for _ in range(recipe.levels - 1):
             self.lattices.append(self.lattices[-1].refined())
