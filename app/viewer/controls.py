@@ -31,9 +31,9 @@ class LabelControls:
                 self._checkboxes[name] = gui.add_checkbox(name, True)
             self._target = gui.add_dropdown("Opacity of", (ALL, *colors), visible=len(colors) > 1)
             self._slider = gui.add_slider("Opacity", 0.05, 1.0, 0.05, 1.0)
-        self._on_change = on_change
+        self._on_change, self._setting_all = on_change, False
         for checkbox in self._checkboxes.values():
-            checkbox.on_update(lambda _: on_change())
+            checkbox.on_update(lambda _: None if self._setting_all else on_change())
         self._show.on_click(lambda _: self._show_all(self._show.value == "all"))
         self._target.on_update(lambda _: self._show_opacity())
         self._slider.on_update(lambda _: self._set_opacity())
@@ -51,8 +51,11 @@ class LabelControls:
         self._folder.remove()
 
     def _show_all(self, visible: bool) -> None:
+        self._setting_all = True  # assigning a value calls the checkbox's callback
         for checkbox in self._checkboxes.values():
             checkbox.value = visible
+        self._setting_all = False
+        self._on_change()
 
     def _show_opacity(self) -> None:
         if self._target.value != ALL:
