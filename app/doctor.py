@@ -8,7 +8,6 @@ import importlib.util
 import os
 import platform
 import shutil
-from typing import Any
 
 import msgspec
 
@@ -69,7 +68,9 @@ def _package(name: str) -> Finding:
         else:
             importlib.import_module(name)
     except (ImportError, OSError, UserError) as problem:
-        return Finding(name, f"does not import: {str(problem).splitlines()[0]}", f"pip install --force-reinstall {name}")
+        return Finding(
+            name, f"does not import: {str(problem).splitlines()[0]}", f"pip install --force-reinstall {name}"
+        )
     distribution = importlib.metadata.packages_distributions().get(name, [name])[0]
     return Finding(name, importlib.metadata.version(distribution))
 

@@ -119,7 +119,7 @@ def _check_ranges(options: Any) -> None:
 
 
 def _input_first(arguments: list[str]) -> list[str]:
-    """The arguments with the input in front, so that a value of an option that is not yet known is never taken for it."""
+    """The arguments with the input in front, so that no value of an option yet unknown is taken for it."""
     for n, argument in enumerate(arguments):
         if not argument.startswith("-") and (n == 0 or Path(argument).exists()):
             return [argument, *arguments[:n], *arguments[n + 1 :]]
@@ -143,9 +143,7 @@ def _begin(
     """The job with its folder and record, and whether an earlier session has done it already."""
     device = _device(options.device)
     source = InputRecord((str(options.input),), digest(options.input), reading)
-    request = Request(
-        source, method.name, msgspec.to_builtins(config), options.seed, device, options.time_limit
-    )
+    request = Request(source, method.name, msgspec.to_builtins(config), options.seed, device, options.time_limit)
     folder, earlier, said = folder_for(request, options.out, options.fresh)
     for note in (*sections.notes, *([said] if said else [])):
         sys.stderr.write(f"note: {note}\n")

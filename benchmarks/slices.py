@@ -30,15 +30,15 @@ from scipy.interpolate import LinearNDInterpolator, PchipInterpolator, RegularGr
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from recon.formats import ReadOptions, read  # noqa: E402
-from recon.formats.meshes import whole  # noqa: E402
-from recon.inputs import CrossSections  # noqa: E402
-from recon.methods import method_named  # noqa: E402
-from recon.methods.least_bending import LeastBendingConfig  # noqa: E402
-from recon.metrics import compare, contour_error  # noqa: E402
-from recon.planar import distance_to_segments, inside_on_lattice, outlines, samples  # noqa: E402
-from recon.surface.marching import isosurface  # noqa: E402
-from recon.training import Trainer  # noqa: E402
+from recon.formats import ReadOptions, read
+from recon.formats.meshes import whole
+from recon.inputs import CrossSections
+from recon.methods import method_named
+from recon.methods.least_bending import LeastBendingConfig
+from recon.metrics import compare, contour_error
+from recon.planar import distance_to_segments, inside_on_lattice, outlines, samples
+from recon.surface.marching import isosurface
+from recon.training import Trainer
 
 DATA = Path(os.environ.get("RELIEF_DATA", ROOT.parent / "shared" / "data"))
 SHAPES = [f"{shape}_{cut}" for shape in ("eight", "mammoth", "hand") for cut in ("parallel12", "oblique18")]
@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--tables", default="shapes,volumes,terrain,structures")
     arguments = parser.parse_args()
-    print(f"{datetime.date.today()}, {platform.processor() or platform.machine()}, Python {platform.python_version()}\n")
+    print(
+        f"{datetime.date.today()}, {platform.processor() or platform.machine()}, Python {platform.python_version()}\n"
+    )
     tables: dict[str, Callable[[], list[dict]]] = {
         "shapes": lambda: shape_rows(arguments.shapes.split(","), arguments.methods.split(",")),
         "volumes": _volume_rows,

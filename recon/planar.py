@@ -67,9 +67,7 @@ def inside_on_lattice(
     return np.logical_xor.accumulate(crossed, axis=0)
 
 
-def inside_at(
-    points: Float64[np.ndarray, "n 2"], segments: Float64[np.ndarray, "m 2 2"]
-) -> Bool[np.ndarray, " n"]:
+def inside_at(points: Float64[np.ndarray, "n 2"], segments: Float64[np.ndarray, "m 2 2"]) -> Bool[np.ndarray, " n"]:
     """Which points are inside, by the even-odd rule; costs points times segments."""
     return _parity(np.ascontiguousarray(points), np.ascontiguousarray(segments))
 
@@ -107,7 +105,9 @@ def _bounding_rings(plane: Plane, label: int, partition: bool) -> list[Ring]:
         value = BACKGROUND if ring is None or ring.hole else ring.label
         return value != BACKGROUND if label == BACKGROUND else value == label
 
-    return [ring for ring, parent in zip(plane.rings, _parents(plane.rings), strict=True) if member(ring) != member(parent)]
+    return [
+        ring for ring, parent in zip(plane.rings, _parents(plane.rings), strict=True) if member(ring) != member(parent)
+    ]
 
 
 def _parents(rings: tuple[Ring, ...]) -> list[Ring | None]:

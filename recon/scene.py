@@ -69,6 +69,7 @@ class Scene:
 
     def in_user_frame(self) -> Scene:
         """A copy whose meshes stand in the user's coordinates, float64, frame identity but for unit and up."""
+
         def moved(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
             copy = mesh.copy()
             copy.vertices = self.frame.to_user(np.asarray(mesh.vertices))

@@ -65,4 +65,6 @@ def double_torus() -> trimesh.Trimesh:
 def shell() -> trimesh.Trimesh:
     """A ball of radius 1 with a cavity of radius 0.5: Euler number 4."""
     outer = trimesh.creation.icosphere(subdivisions=4, radius=1.0)
-    return trimesh.boolean.difference([outer, trimesh.creation.icosphere(subdivisions=4, radius=0.5)], engine="manifold")
+    return trimesh.boolean.difference(
+        [outer, trimesh.creation.icosphere(subdivisions=4, radius=0.5)], engine="manifold"
+    )

@@ -34,12 +34,14 @@ class Lattice:
     def around(cls, low: Float[np.ndarray, "3"], high: Float[np.ndarray, "3"], step: float, levels: int) -> Lattice:
         """The coarsest of `levels` lattices, each of half the step of the one before; the finest has `step`."""
         coarse = step * 2 ** (levels - 1)
-        cells = np.ceil((high - low) / coarse).astype(int) + 1
-        return cls((low + high - cells * coarse) / 2, coarse, tuple(int(n) + 1 for n in cells))
+        nx, ny, nz = (int(n) + 2 for n in np.ceil((high - low) / coarse))
+        size = coarse * (np.array([nx, ny, nz]) - 1)
+        return cls((low + high - size) / 2, coarse, (nx, ny, nz))
 
     def refined(self) -> Lattice:
         """The lattice of half the step on the same box."""
-        return Lattice(self.origin, self.step / 2, tuple(2 * n - 1 for n in self.shape))
+        nx, ny, nz = self.shape
+        return Lattice(self.origin, self.step / 2, (2 * nx - 1, 2 * ny - 1, 2 * nz - 1))
 
     @property
     def end(self) -> Float64[np.ndarray, "3"]:
@@ -90,14 +92,14 @@ def solve(
     Stops when the preconditioned residual has fallen by `tolerance`, or after `iterations`.
     """
     f = field.copy()
-    bending, twist = np.float32(bending), np.float32(twist)
+    weights = np.float32(bending), np.float32(twist)
     once, twice, product = np.zeros_like(f), np.zeros_like(f), np.zeros_like(f)
     # 42 and 324 are the diagonals of L L and of -L L L
     diagonal = np.full_like(f, 42 * bending + 324 * twist)
     right = np.zeros_like(f)
     _scatter_squares(diagonal, rows.cell, rows.place, rows.weight)
     _scatter(right, rows.cell, rows.place, rows.weight * values)
-    _apply(f, product, rows.cell, rows.place, rows.weight, bending, twist, once, twice)
+    _apply(f, product, rows.cell, rows.place, rows.weight, *weights, once, twice)
     residual = right - product
     _clear_border(residual)
     np.divide(1, diagonal, out=diagonal)
@@ -106,7 +108,7 @@ def solve(
     for _ in range(iterations):
         if energy <= tolerance**2 * first_energy:
             break
-        _apply(direction, product, rows.cell, rows.place, rows.weight, bending, twist, once, twice)
+        _apply(direction, product, rows.cell, rows.place, rows.weight, *weights, once, twice)
         _clear_border(product)
         advance = np.float32(energy / _dot(direction, product))
         next_energy = _advance(f, residual, direction, product, diagonal, advance)
@@ -154,7 +156,9 @@ def _laplacian(f, out):
     for i in range(1, nx - 1):
         for j in range(1, ny - 1):
             for k in range(1, nz - 1):
-                around = f[i - 1, j, k] + f[i + 1, j, k] + f[i, j - 1, k] + f[i, j + 1, k] + f[i, j, k - 1] + f[i, j, k + 1]
+                around = (
+                    f[i - 1, j, k] + f[i + 1, j, k] + f[i, j - 1, k] + f[i, j + 1, k] + f[i, j, k - 1] + f[i, j, k + 1]
+                )
                 out[i, j, k] = around - 6 * f[i, j, k]
 
 
@@ -168,7 +172,9 @@ def _apply(f, out, cell, place, weight, bending, twist, once, twice):
         for j in range(1, ny - 1):
             for k in range(1, nz - 1):
                 g = twice
-                around = g[i - 1, j, k] + g[i + 1, j, k] + g[i, j - 1, k] + g[i, j + 1, k] + g[i, j, k - 1] + g[i, j, k + 1]
+                around = (
+                    g[i - 1, j, k] + g[i + 1, j, k] + g[i, j - 1, k] + g[i, j + 1, k] + g[i, j, k - 1] + g[i, j, k + 1]
+                )
                 out[i, j, k] = bending * g[i, j, k] - twist * (around - 6 * g[i, j, k])
     for m in range(cell.shape[0]):
         i, j, k = cell[m]
@@ -176,7 +182,9 @@ def _apply(f, out, cell, place, weight, bending, twist, once, twice):
         a1, b1, c1 = 1 - a, 1 - b, 1 - c
         value = a1 * (b1 * (c1 * f[i, j, k] + c * f[i, j, k + 1]) + b * (c1 * f[i, j + 1, k] + c * f[i, j + 1, k + 1]))
         i1 = i + 1
-        value += a * (b1 * (c1 * f[i1, j, k] + c * f[i1, j, k + 1]) + b * (c1 * f[i1, j + 1, k] + c * f[i1, j + 1, k + 1]))
+        value += a * (
+            b1 * (c1 * f[i1, j, k] + c * f[i1, j, k + 1]) + b * (c1 * f[i1, j + 1, k] + c * f[i1, j + 1, k + 1])
+        )
         _add_to_corners(out, i, j, k, a, b, c, value * weight[m])
 
 

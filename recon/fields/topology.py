@@ -17,12 +17,20 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 from numba import njit
-from scipy.ndimage import binary_dilation, find_objects
-from scipy.ndimage import label as connected_components
+from scipy.ndimage import binary_dilation, find_objects, label
 
 TOUCHING = np.ones((3, 3, 3), bool)  # 26 neighbours, for what is inside; 6 for what is outside
+
+
+def connected_parts(
+    mask: Bool[np.ndarray, "*shape"], touching: Bool[np.ndarray, "*three"] | None = None
+) -> tuple[Int32[np.ndarray, "*shape"], int]:
+    """The number of the part that each True belongs to, from 1, and how many there are; parts hang together through
+    faces, or through what `touching` says."""
+    parts = np.zeros(mask.shape, np.int32)
+    return parts, int(label(mask, touching, output=parts))  # type: ignore[arg-type]
 
 
 def simplifications(
@@ -50,12 +58,13 @@ def _fills(
     for depth in depths:
         raised = inside | ((field < depth) & ~forbidden)
         _thin(raised.view(np.uint8), inside.view(np.uint8), -field.astype(np.float64))
-        remainders, _ = connected_components(raised & ~inside, TOUCHING)
-        parts, cavities = connected_components(inside, TOUCHING)[0], connected_components(~inside)[1]
+        remainders, _ = connected_parts(raised & ~inside, TOUCHING)
+        parts, cavities = connected_parts(inside, TOUCHING)[0], connected_parts(~inside)[1]
         for n, box in enumerate(find_objects(remainders), 1):
             around = tuple(slice(max(side.start - 2, 0), side.stop + 2) for side in box)
             remainder = remainders[around] == n
-            touched = np.unique(parts[around][binary_dilation(remainder, TOUCHING) & inside[around]])
+            beside = np.asarray(binary_dilation(remainder, TOUCHING), bool) & inside[around]
+            touched = np.unique(parts[around][beside])
             if not len(touched) or not _simplifies(inside, remainder, around, len(touched), cavities):
                 continue
             inside[around] |= remainder
@@ -80,7 +89,7 @@ def _simplifies(
         return False
     filled = inside.copy()
     filled[around] |= remainder
-    b2_change = connected_components(~filled)[1] - cavities
+    b2_change = connected_parts(~filled)[1] - cavities
     return 2 * (b0_change + b2_change) - chi_change < 0
 
 
@@ -114,7 +123,7 @@ def _thin(raised, inside, rank):
                     heap.append((rank[i, j, k], i, j, k))
     heapq.heapify(heap)
     around = np.empty((3, 3, 3), np.uint8)
-    while len(heap):
+    while heap:
         least, i, j, k = heapq.heappop(heap)
         if not raised[i, j, k]:
             continue
@@ -155,10 +164,10 @@ def _is_simple(around: UInt8[np.ndarray, "3 3 3"]):
 
 @njit(cache=True)
 def _flood(around, seen, x, y, z, value):
-    """Marks the part of `value` that holds (x, y, z): through 26 neighbours for 1, for 0 through 6, corners left out."""
+    """Marks the part of `value` that holds (x, y, z): through 26 neighbours for 1, for 0 through 6, without corners."""
     stack = [(x, y, z)]
     seen[x, y, z] = True
-    while len(stack):
+    while stack:
         x, y, z = stack.pop()
         for a in range(max(x - 1, 0), min(x + 2, 3)):
             for b in range(max(y - 1, 0), min(y + 2, 3)):

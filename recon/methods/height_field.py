@@ -4,10 +4,10 @@ On a lattice over the contours' extent, the heights z minimise
 
     sum over contour samples  w (P z - level)^2  +  sum over nodes  z_uu^2 + 2 z_uv^2 + z_vv^2
 
-with P bilinear interpolation: a thin plate with free edges (Briggs 1974). It overshoots on ridges and
-sinks in valleys that a thin plate does not know of, although the map does: *between two contours the ground is between
-their levels*, and where one level alone bounds a region the next one would be drawn if it were reached. Nodes that leave
-their band are held at its bound, and the plate is solved for again (compare Hutchinson 1989, who enforces drainage).
+with P bilinear interpolation: a thin plate with free edges (Briggs 1974). It overshoots on ridges and sinks in
+valleys, although the map says more: *between two contours the ground is between their levels*, and where one level
+alone bounds a region the next one would be drawn if it were reached. Nodes that leave their band are held at its
+bound, and the plate is solved for again (compare Hutchinson 1989, who enforces drainage).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 from jaxtyping import Float64, Int
 from scipy import sparse
-from scipy.ndimage import label as connected_components
-from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.ndimage import maximum_filter, minimum_filter, zoom
 from scipy.sparse.linalg import cg
 
 from recon.errors import UserError
+from recon.fields.topology import connected_parts
 from recon.inputs import CrossSections
 from recon.scene import Frame, Scene
 
@@ -116,9 +116,8 @@ class _Lattice:
 
     def sampled(self, heights: Float64[np.ndarray, "nx ny"], other: _Lattice) -> Float64[np.ndarray, "mx my"]:
         """This lattice's heights at the other's nodes, by cubic interpolation."""
-        from scipy.ndimage import zoom
-
-        return zoom(heights, np.array(other.shape) / np.array(self.shape), order=3, grid_mode=False, mode="nearest")
+        factors = np.array(other.shape) / np.array(self.shape)
+        return np.asarray(zoom(heights, factors, order=3, mode="nearest"))
 
     def places(self, points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
         """The points in units of nodes."""
@@ -138,8 +137,8 @@ class _Lattice:
     def second_differences(self) -> sparse.csr_matrix:
         """z_uu, z_vv and sqrt(2) z_uv at every place where they are defined; free at the border."""
         eye = [sparse.identity(n) for n in self.shape]
-        second = [sparse.diags([1.0, -2.0, 1.0], [0, 1, 2], (n - 2, n)) for n in self.shape]
-        first = [sparse.diags([-1.0, 1.0], [0, 1], (n - 1, n)) for n in self.shape]
+        second = [_differences([1.0, -2.0, 1.0], n) for n in self.shape]
+        first = [_differences([-1.0, 1.0], n) for n in self.shape]
         parts = [
             sparse.kron(second[0], eye[1]),
             sparse.kron(eye[0], second[1]),
@@ -151,14 +150,20 @@ class _Lattice:
         """Two triangles per cell, seen from above counter-clockwise."""
         import trimesh
 
-        axes = [
-            low + step * np.arange(n) for low, step, n in zip(self.low, self.steps, self.shape, strict=True)
-        ]
+        axes = [low + step * np.arange(n) for low, step, n in zip(self.low, self.steps, self.shape, strict=True)]
         u, v = np.meshgrid(*axes, indexing="ij")
         node = np.arange(heights.size).reshape(heights.shape)
         a, b, c, d = node[:-1, :-1], node[1:, :-1], node[1:, 1:], node[:-1, 1:]
         faces = np.concatenate([np.stack(corners, axis=-1).reshape(-1, 3) for corners in ((a, b, c), (a, c, d))])
         return trimesh.Trimesh(np.stack([u, v, heights], axis=-1).reshape(-1, 3), faces, process=False)
+
+
+def _differences(stencil: list[float], nodes: int) -> sparse.csr_matrix:
+    """The stencil at every place of a line of nodes where it fits."""
+    places = nodes - len(stencil) + 1
+    rows = np.repeat(np.arange(places), len(stencil))
+    columns = rows + np.tile(np.arange(len(stencil)), places)
+    return sparse.csr_matrix((np.tile(stencil, places), (rows, columns)), (places, nodes))
 
 
 def _solved(
@@ -171,14 +176,14 @@ def _solved(
     at_samples, bending = lattice.interpolation(samples[:, :2]), lattice.second_differences()
     system = sparse.csr_matrix(CONTOUR_WEIGHT * at_samples.T @ at_samples + bending.T @ bending)
     right = CONTOUR_WEIGHT * at_samples.T @ samples[:, 2]
-    z = np.full(system.shape[0], samples[:, 2].mean()) if guess is None else guess.ravel()
+    z = np.full(int(np.prod(lattice.shape)), samples[:, 2].mean()) if guess is None else guess.ravel()
     low, high = (bound.ravel() for bound in _bands(lattice, samples, interval))
-    held = np.zeros(len(z), bool)
+    held = np.zeros(z.shape, bool)
     for _ in range(6):
         bounded = sparse.csr_matrix(system + sparse.diags(BOUND_WEIGHT * held))
         wanted = right + BOUND_WEIGHT * held * np.clip(z, low, high)
         inverse_diagonal = sparse.diags(1 / bounded.diagonal())
-        z = cg(bounded, wanted, z, rtol=1e-6, maxiter=400, M=inverse_diagonal)[0]
+        z = np.asarray(cg(bounded, wanted, z, rtol=1e-6, maxiter=400, M=inverse_diagonal)[0])
         leaving = (z < low - 0.01 * interval) | (z > high + 0.01 * interval)
         if not (leaving & ~held).any():
             break
@@ -197,7 +202,7 @@ def _bands(
     np.minimum.at(least, tuple(cell.T), samples[:, 2])
     np.maximum.at(greatest, tuple(cell.T), samples[:, 2])
     crossed = np.isfinite(least)
-    region, count = connected_components(~crossed)
+    region, count = connected_parts(~crossed)
     low, high = np.full(count + 1, np.inf), np.full(count + 1, -np.inf)
     np.minimum.at(low, region, minimum_filter(least, 3))
     np.maximum.at(high, region, maximum_filter(greatest, 3))

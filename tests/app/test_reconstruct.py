@@ -131,7 +131,11 @@ def test_training_killed_in_the_middle_goes_on_to_the_same_result(eight: Path, m
     environment = {**ENVIRONMENT, "RELIEF_CHECKPOINT_SECONDS": "0.5"}
     subprocess.run(network(eight, "whole"), cwd=eight.parent, env=environment, check=True, capture_output=True)
     process = subprocess.Popen(
-        network(eight, "killed"), cwd=eight.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        network(eight, "killed"),
+        cwd=eight.parent,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     killed = eight.parent / "killed"
     give_up = time.monotonic() + 120
@@ -148,7 +152,12 @@ def test_training_killed_in_the_middle_goes_on_to_the_same_result(eight: Path, m
 @pytest.mark.slow
 def test_ctrl_c_saves_the_work_and_says_how_to_go_on(eight: Path):
     process = subprocess.Popen(
-        network(eight, "stopped"), cwd=eight.parent, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        network(eight, "stopped"),
+        cwd=eight.parent,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     time.sleep(0.1)
     give_up = time.monotonic() + 120

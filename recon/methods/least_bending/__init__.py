@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from recon.errors import UserError
-from recon.inputs import BACKGROUND, CrossSections
 from recon.fields.least_bending import refine
+from recon.inputs import BACKGROUND, CrossSections
 from recon.methods.least_bending.fields import FieldsStage, LabelField
 from recon.planar import outlines
 from recon.scene import Frame, Scene
@@ -68,7 +68,9 @@ def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Tr
 def _closed(field: LabelField) -> trimesh.Trimesh:
     """The zero set of one label's field, on the lattice refined once more."""
     lattice = field.lattice.refined()
-    return isosurface(refine(field.values), spacing=(lattice.step,) * 3, origin=tuple(lattice.origin))
+    x, y, z = lattice.origin
+    step = lattice.step
+    return isosurface(refine(field.values), spacing=(step, step, step), origin=(x, y, z))
 
 
 def _partitioned(fields: dict[int, LabelField]) -> dict[int, trimesh.Trimesh]:

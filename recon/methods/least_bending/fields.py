@@ -24,13 +24,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
-from scipy.ndimage import label as connected_components
-from scipy.spatial import ConvexHull, Delaunay, cKDTree
+from scipy.spatial import ConvexHull, Delaunay, KDTree
 
 from recon.errors import UserError
 from recon.fields.closest import ClosestPoints
 from recon.fields.least_bending import Lattice, Rows, copy_border, refine, solve, zero_crossings
-from recon.fields.topology import simplifications
+from recon.fields.topology import connected_parts, simplifications
 from recon.inputs import BACKGROUND, Label
 from recon.planar import Outline, distance_to_segments, inside_on_lattice, samples
 from recon.scene import Frame, Scene
@@ -118,7 +117,8 @@ class FieldsStage:
             if label.id in self.solved:
                 field = self.solved[label.id]
                 lattice = self.problems[label.id].lattice_of(field)
-                objects[label.name] = isosurface(field, spacing=(lattice.step,) * 3, origin=tuple(lattice.origin))
+                x, y, z = lattice.origin
+                objects[label.name] = isosurface(field, spacing=(lattice.step,) * 3, origin=(x, y, z))
         return Scene(objects=objects, labels=self.names, frame=self.frame) if objects else None
 
     def result(self) -> dict[int, LabelField]:
@@ -247,7 +247,9 @@ class _Knowledge:
         length = np.concatenate([length for _, length, _ in on_contours])
 
         self.points = np.concatenate([points, contour])
-        self.values = np.concatenate([np.where(inside != inverted, -size, size), np.zeros(len(contour))]).astype(np.float32)
+        self.values = np.concatenate([np.where(inside != inverted, -size, size), np.zeros(len(contour))]).astype(
+            np.float32
+        )
         weight = np.concatenate([weight, recipe.contour_weight * length / lattice.step])
         self.rows = Rows.at(self.points, weight, lattice)
         self.plane_rows = len(points)
@@ -269,7 +271,10 @@ class _Knowledge:
         from scipy.ndimage import map_coordinates
 
         contour = self.points[self.plane_rows :]
-        return float(np.abs(map_coordinates(field, ((contour - lattice.origin) / lattice.step).T, order=1)).mean()) / lattice.step
+        return (
+            float(np.abs(map_coordinates(field, ((contour - lattice.origin) / lattice.step).T, order=1)).mean())
+            / lattice.step
+        )
 
 
 def plane_spacing(outlines: list[Outline]) -> float:
@@ -296,7 +301,7 @@ def plane_spacing(outlines: list[Outline]) -> float:
 
 
 def _thinning(outlines: list[Outline], lattice: Lattice) -> float:
-    """How much coarser than the lattice the planes are sampled, so that their samples number at most twice its nodes."""
+    """How much coarser than the lattice planes are sampled, so that their samples number at most twice its nodes."""
     area = len(outlines) * float(np.sort((np.array(lattice.shape) - 1) * lattice.step)[1:].prod())
     return max(1.0, (area / lattice.step**2 / (2 * np.prod(lattice.shape))) ** 0.5)
 
@@ -322,7 +327,7 @@ def _in_plane_distance(points: Float64[np.ndarray, "n 3"], outline: Outline) -> 
         return np.full(len(points), float(np.ptp(points, axis=0).max()))
     along = outline.segments[:, 1] - outline.segments[:, 0]
     dense, _, segment = samples(outline, max(float(np.linalg.norm(along, axis=1).mean()), 1e-9))
-    nearest = cKDTree(dense).query(points)[1]
+    nearest = KDTree(dense).query(points)[1]
     return distance_to_segments(points, outline.segments_3d[segment[nearest]])
 
 
@@ -333,7 +338,7 @@ def _without_unsupported_pockets(
     without outside ones that none shows outside."""
     field = np.clip(field, -far, far)
     for sign in (-1, 1):
-        parts, count = connected_components(sign * field > 0)
+        parts, count = connected_parts(sign * field > 0)
         supported = np.zeros(count + 1, bool)
         supported[np.unique(parts[knowledge.touched(inside=sign < 0)])] = True
         alone = ~supported[parts] & (parts > 0)

@@ -30,7 +30,11 @@ def dense_minimum(border, lattice, points, weight, values, bending, twist):
         for corner in np.ndindex(2, 2, 2):
             share = np.prod(np.abs(1 - np.array(corner) - (point - cell)))
             weights[n, index[tuple(cell + corner)]] += share
-    system = weights.T @ np.diag(weight) @ weights + bending * laplacian @ laplacian - twist * laplacian @ laplacian @ laplacian
+    system = (
+        weights.T @ np.diag(weight) @ weights
+        + bending * laplacian @ laplacian
+        - twist * laplacian @ laplacian @ laplacian
+    )
     right = weights.T @ (weight * values)
     field = border.astype(float).ravel()
     outer = np.setdiff1d(index, inner)

@@ -39,7 +39,9 @@ def test_a_tunnel_that_is_known_to_be_outside_stays():
     shown = NOWHERE.copy()
     shown[:, :, 10:20] = torus(1.0)[:, :, 10:20] > 0
     shallow = (0.5, 1.0, 2.0)
-    assert euler_number((torus(1.0) < 0) | simplifications(torus(1.0), NOWHERE, NOWHERE, shallow)[0], connectivity=3) == 1
+    assert (
+        euler_number((torus(1.0) < 0) | simplifications(torus(1.0), NOWHERE, NOWHERE, shallow)[0], connectivity=3) == 1
+    )
     assert not simplifications(torus(1.0), NOWHERE, shown, shallow)[0].any()
 
 

@@ -29,7 +29,9 @@ def contours(ground: Callable, levels: np.ndarray) -> CrossSections:
     """The contour lines of a formula, as a map has them."""
     lines = contourpy.contour_generator(X.T, Y.T, ground(X, Y).T)
     planes = [
-        Plane(np.array([0, 0, float(level)]), np.eye(3)[:2], lines=tuple(np.asarray(l) for l in lines.lines(level)))
+        Plane(
+            np.array([0, 0, float(level)]), np.eye(3)[:2], lines=tuple(np.asarray(line) for line in lines.lines(level))
+        )
         for level in levels
     ]
     return CrossSections(GROUND, tuple(plane for plane in planes if plane.lines), unit="m")
@@ -52,7 +54,11 @@ def test_smooth_hills_come_back_far_better_than_by_triangulation():
 
 
 def test_the_surface_is_open_and_seen_from_above():
-    mesh = height_field(contours(hills, np.arange(-40, 200, 20)), HeightFieldConfig(resolution=60), Trainer()).in_user_frame().mesh
+    mesh = (
+        height_field(contours(hills, np.arange(-40, 200, 20)), HeightFieldConfig(resolution=60), Trainer())
+        .in_user_frame()
+        .mesh
+    )
     assert not mesh.is_watertight and mesh.euler_number == 1
     assert (mesh.face_normals[:, 2] > 0).all()
 
