@@ -59,6 +59,12 @@ def _status_of(name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"\n{stop}; the same command goes on\n" if str(stop) else "\nstopped\n")
         return 130
+    except BrokenPipeError:
+        return 1
+    except OSError as failure:
+        where = f"{failure.filename}: " if failure.filename else ""
+        sys.stderr.write(f"error: {where}{failure.strerror or failure}; what was finished is kept\n")
+        return 1
     except MemoryError:
         sys.stderr.write("error: the memory did not suffice; --quality draft needs less\n")
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
@@ -192,6 +193,13 @@ def _carry_out(job: _Job, config: Any) -> None:
     try:
         scene = function(job.sections, config, train)
         _conclude(job, scene, train)
+    except UserError:
+        if not train.records:  # refused before any work was done: nothing is left of it
+            shutil.rmtree(job.folder)
+            raise
+        job.record.status = "failed"
+        write_record(job.folder, job.record)
+        raise
     except BaseException as ended:
         job.record.status = "stopped" if isinstance(ended, Interrupted) else "failed"
         job.record.stages, job.record.warnings = train.records, train.warnings

@@ -89,6 +89,7 @@ def test_a_folder_that_holds_another_run_is_kept_unless_fresh(eight: Path):
         (["eight.csl", "--no-such-option"], "no-such-option"),
         (["eight.csl", "--keep-every", "3"], "holds contours"),
         (["broken.csl"], "broken.csl"),
+        (["eight.csl", "--resolution", "4000"], "GB of memory are needed"),
         (["eight.csl", "--device", "cuda"], "--device cuda"),
     ],
 )
@@ -107,6 +108,19 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(eight: Path, arguments: li
 def test_options_may_stand_before_the_input(eight: Path):
     relief("reconstruct", "--resolution", 40, eight, cwd=eight.parent)
     assert (eight.parent / "runs" / "eight-least-bending" / "scene" / "mesh.ply").is_file()
+
+
+def test_a_disk_that_fills_up_is_one_sentence_and_the_next_run_goes_on(eight: Path):
+    limited = f"ulimit -f 200; exec {sys.executable} -m app.cli reconstruct {eight} --quality draft"
+    full = subprocess.run(
+        ["bash", "-c", limited], cwd=eight.parent, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert full.returncode == 1 and "Traceback" not in full.stderr
+    assert "error: " in full.stderr.splitlines()[-1]
+    run = eight.parent / "runs" / "eight-least-bending"
+    assert json.loads((run / "run.json").read_text())["status"] == "failed" and not (run / "scene").exists()
+    relief("reconstruct", eight, "--quality", "draft", cwd=eight.parent)
+    assert trimesh.load_mesh(run / "scene" / "mesh.ply").is_watertight
 
 
 def meshes_after(folder: Path) -> bytes:

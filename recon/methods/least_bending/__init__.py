@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from recon.errors import UserError
 from recon.fields.least_bending import refine
 from recon.inputs import BACKGROUND, CrossSections
+from recon.limits import require_memory
 from recon.methods.least_bending.fields import FieldsStage, LabelField
 from recon.planar import outlines
 from recon.scene import Frame, Scene
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class LeastBendingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The smoothest surface through the contours."""
 
-    resolution: Annotated[int, msgspec.Meta(ge=16, le=512)] = 128
+    resolution: Annotated[int, msgspec.Meta(ge=16, le=4096)] = 128
     """Lattice cells along the longest side of the contours' box (time grows with its cube)."""
 
     @classmethod
@@ -47,7 +48,7 @@ def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Tr
     """One closed surface per label.
 
     Raises:
-        UserError: elevation contours (which have no inside), or no label that two planes show.
+        UserError: elevation contours (which have no inside), a label that no two planes show, too little memory.
     """
     if sections.is_terrain:
         raise UserError("--method least-bending: elevation contours have no inside; use --method height-field")
@@ -59,7 +60,9 @@ def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Tr
     shared = sections.partition and len(sections.labels) > 1
     wanted = [BACKGROUND] * shared + [label.id for label in sections.labels]
     regions = {label: [outline.in_frame(frame) for outline in outlines(sections, label)] for label in wanted}
-    fields = train(FieldsStage(regions, config.resolution, shared, frame, sections.labels))
+    stage = FieldsStage(regions, config.resolution, shared, frame, sections.labels)
+    require_memory(stage.memory, f"--resolution {config.resolution // 2} needs an eighth of it")
+    fields = train(stage)
     meshes = _partitioned(fields) if shared else {label: _closed(field) for label, field in fields.items()}
     objects = {label.name: meshes[label.id] for label in sections.labels}
     return Scene(objects=objects, labels=sections.labels, frame=frame)

@@ -96,6 +96,13 @@ class FieldsStage:
             self.problems[label] = _Problem(outlines, box, resolution, self.recipe, inverted=label == BACKGROUND)
         self.solved: dict[int, Float32[np.ndarray, "nx ny nz"]] = {}
 
+    @property
+    def memory(self) -> float:
+        """About how many bytes the work takes at its peak: the fields of all regions, and, for one of them, either the
+        solver's lattices and rows or the lattice that is refined for the surface."""
+        nodes = [float(np.prod(problem.lattices[-1].shape)) for problem in self.problems.values()]
+        return 4 * sum(nodes) + 150 * max(nodes)
+
     def step(self, i: int) -> dict[str, float]:
         """Solves level i mod levels of region i // levels."""
         region, level = divmod(i, self.recipe.levels)
