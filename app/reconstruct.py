@@ -178,7 +178,7 @@ def _device(wanted: str) -> str:
 
 def _carry_out(job: _Job, config: Any) -> None:
     """Runs the method, writes the scene, the report and the record."""
-    from recon.training import Interrupted, Trainer
+    from recon.training import Trainer
 
     function, config_type = job.method.load()
     page = _live_page(job)
@@ -193,20 +193,23 @@ def _carry_out(job: _Job, config: Any) -> None:
     try:
         scene = function(job.sections, config, train)
         _conclude(job, scene, train)
-    except UserError:
-        if not train.records:  # refused before any work was done: nothing is left of it
-            shutil.rmtree(job.folder)
-            raise
-        job.record.status = "failed"
-        write_record(job.folder, job.record)
-        raise
     except BaseException as ended:
-        job.record.status = "stopped" if isinstance(ended, Interrupted) else "failed"
-        job.record.stages, job.record.warnings = train.records, train.warnings
-        write_record(job.folder, job.record)
+        _note_end(job, train, ended)
         raise
     if page:
         _keep_showing(page, job)
+
+
+def _note_end(job: _Job, train: Trainer, ended: BaseException) -> None:
+    """Writes down how the work ended before its end; what was refused before any of it was done leaves nothing."""
+    from recon.training import Interrupted
+
+    if isinstance(ended, UserError) and not train.records:
+        shutil.rmtree(job.folder)
+        return
+    job.record.status = "stopped" if isinstance(ended, Interrupted) else "failed"
+    job.record.stages, job.record.warnings = train.records, train.warnings
+    write_record(job.folder, job.record)
 
 
 def _conclude(job: _Job, scene: Scene, train: Trainer) -> None:

@@ -102,7 +102,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(eight: Path, arguments: li
     (eight.parent / "broken.csl").write_bytes(eight.read_bytes()[:5000])
     refused = relief("reconstruct", *arguments, cwd=eight.parent, expect=2)
     assert said in refused.stderr
-    assert not (eight.parent / "runs").exists()
+    assert not list(eight.parent.glob("runs/*"))
 
 
 def test_options_may_stand_before_the_input(eight: Path):
@@ -142,12 +142,11 @@ def steps_done(folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 3])
 def test_training_killed_in_the_middle_goes_on_to_the_same_result(eight: Path, moment: int):
-    environment = {**ENVIRONMENT, "RELIEF_CHECKPOINT_SECONDS": "0.5"}
-    subprocess.run(network(eight, "whole"), cwd=eight.parent, env=environment, check=True, capture_output=True)
+    subprocess.run(network(eight, "whole"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
     process = subprocess.Popen(
         network(eight, "killed"),
         cwd=eight.parent,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -159,7 +158,7 @@ def test_training_killed_in_the_middle_goes_on_to_the_same_result(eight: Path, m
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "scene").exists()
-    subprocess.run(network(eight, "killed"), cwd=eight.parent, env=environment, check=True, capture_output=True)
+    subprocess.run(network(eight, "killed"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
     assert meshes_after(killed) == meshes_after(eight.parent / "whole")
 
 
