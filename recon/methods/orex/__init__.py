@@ -96,7 +96,8 @@ def _label_grid(
     field: RefinementField, sections: CrossSections, inner: CrossSections, frame: Frame
 ) -> LabelGrid | None:
     """The field's labels on the voxels of a label volume."""
-    from recon.methods.orex.extraction import Lattice, contour_points, label_lattice
+    from recon.methods.orex.contour_samples import outer_hull
+    from recon.methods.orex.extraction import Lattice, closed, contour_points, label_lattice
 
     volume = sections.volume
     if volume is None:
@@ -107,4 +108,5 @@ def _label_grid(
     spacing = volume.spacing.min() / frame.scale
     contours = np.concatenate([contour_points(inner, label.id, spacing) for label in inner.labels])
     ids = np.array([BACKGROUND, *(label.id for label in inner.labels)], np.uint16)
-    return LabelGrid(ids[label_lattice(field.evaluate, lattice, contours).labels], volume.affine)
+    found = label_lattice(closed(field.evaluate, outer_hull(inner)), lattice, contours)
+    return LabelGrid(ids[found.labels], volume.affine)

@@ -102,7 +102,7 @@ class ContourSampler:
     """Draws the points of normalised sections, level by level.
 
     `bounds[i][k]` are the segments (m, 2, 2) of plane i at which label k begins and ends, None where the plane is
-    silent about it; `surrounding` (m, 3, 3) are the triangles of the surface around everything.
+    silent about it; `hull` is the surface around everything.
     """
 
     def __init__(self, sections: CrossSections) -> None:
@@ -112,14 +112,14 @@ class ContourSampler:
             spoken = iter(outlines(sections, label.id))
             for plane, of_plane in zip(sections.planes, self.bounds, strict=True):
                 of_plane.append(None if label.id in plane.silent_about else next(spoken).segments)
-        self.surrounding = surrounding(sections)
+        self.hull = outer_hull(sections)
 
     def draw(self, level: Level, rng: np.random.Generator) -> Samples:
         """The points of one level."""
         middle = contour_vertices(self.sections).mean(0)
         planes = zip(self.sections.planes, self.bounds, strict=True)
         parts = [_sample_plane(plane, of_plane, level, middle, rng) for plane, of_plane in planes]
-        outside = sample_triangles(self.surrounding, OUTER_POINTS, rng).astype(np.float32)
+        outside = sample_surface(self.hull, OUTER_POINTS, rng).astype(np.float32)
         parts.append(Samples(outside, np.zeros((len(outside), len(self.sections.labels)), np.uint8)))
         return Samples.joined(parts)
 
@@ -130,8 +130,8 @@ def count_samples(sections: CrossSections, level: Level) -> int:
     return UNIFORM_POINTS * len(sections.planes) + OUTER_POINTS + 4 * level.count * edges
 
 
-def surrounding(sections: CrossSections) -> Float64[np.ndarray, "m 3 3"]:
-    """The triangles of the contours' convex hull, moved outwards by the spacing of the planes."""
+def outer_hull(sections: CrossSections) -> ConvexHull:
+    """The contours' convex hull moved outwards by the spacing of the planes; what is beyond it is outside."""
     spacing = plane_spacing(outlines(sections, BACKGROUND))
     vertices = contour_vertices(sections)
     corners = vertices[ConvexHull(vertices).vertices]
@@ -140,8 +140,7 @@ def surrounding(sections: CrossSections) -> Float64[np.ndarray, "m 3 3"]:
     height, angle = 1 - 2 * turn / DIRECTIONS, np.pi * (1 + np.sqrt(5)) * turn
     width = np.sqrt(1 - height**2)
     ball = spacing * np.stack([width * np.cos(angle), width * np.sin(angle), height], 1)
-    moved = (corners[:, None] + ball).reshape(-1, 3)
-    return moved[ConvexHull(moved).simplices]
+    return ConvexHull((corners[:, None] + ball).reshape(-1, 3))
 
 
 def _sample_plane(
@@ -185,10 +184,9 @@ def contour_edges(
     return starts, edges, np.stack([edges[:, 1], -edges[:, 0]], 1) / np.maximum(lengths, np.finfo(float).tiny)
 
 
-def sample_triangles(
-    triangles: Float64[np.ndarray, "m 3 3"], count: int, rng: np.random.Generator
-) -> Float64[np.ndarray, "count 3"]:
-    """Points uniform by area on triangles."""
+def sample_surface(hull: ConvexHull, count: int, rng: np.random.Generator) -> Float64[np.ndarray, "count 3"]:
+    """Points uniform by area on a hull."""
+    triangles = hull.points[hull.simplices]
     sides = triangles[:, 1:] - triangles[:, :1]
     areas = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
     chosen = rng.choice(len(areas), count, p=areas / areas.sum())

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt16
+from scipy.spatial import ConvexHull
 
 from recon.inputs import CrossSections
-from recon.methods.orex.contour_samples import surrounding
+from recon.methods.orex.contour_samples import outer_hull
 from recon.methods.orex.field import RefinementField
 from recon.planar import outlines, samples
 
@@ -61,18 +62,17 @@ def surfaces(field: RefinementField, sections: CrossSections, resolution: int) -
     Labels that share space out get one joint surface, each the part that bounds it: no gap, no overlap. Other labels
     (and a single one, as published) get dual contouring with the field's gradient, each on its own.
     """
-    lattice = lattice_around(sections, resolution)
+    hull = outer_hull(sections)
+    lattice = lattice_around(hull, resolution)
     contours = [contour_points(sections, label.id, lattice.affine[0, 0]) for label in sections.labels]
     if field.exclusive and field.labels > 1:
-        found = label_lattice(closed(field.evaluate, lattice), lattice, np.concatenate(contours))
-        return _joint_surfaces(found, lattice)
-    return [_own_surface(field, label, lattice, contours[label]) for label in range(field.labels)]
+        return _joint_surfaces(label_lattice(closed(field.evaluate, hull), lattice, np.concatenate(contours)), lattice)
+    return [_own_surface(field, label, hull, lattice, of) for label, of in enumerate(contours)]
 
 
-def lattice_around(sections: CrossSections, resolution: int) -> Lattice:
-    """The lattice over the box of the surface that was taught to be outside, and a coarse cell beyond it."""
-    outer = surrounding(sections).reshape(-1, 3)
-    low, high = outer.min(0), outer.max(0)
+def lattice_around(hull: ConvexHull, resolution: int) -> Lattice:
+    """The lattice over the box of the outer hull, and a coarse cell beyond it."""
+    low, high = hull.min_bound, hull.max_bound
     step = 2 / resolution
     cells = STRIDES[0] * (np.ceil((high - low) / (STRIDES[0] * step)).astype(int) + 2)
     affine = np.diag([step, step, step, 1.0])
@@ -84,7 +84,7 @@ def lattice_around(sections: CrossSections, resolution: int) -> Lattice:
 def expected_evaluations(sections: CrossSections, resolution: int) -> int:
     """About how many nodes `surfaces` asks for: the coarse lattice, and three for each cell of a surface as large as
     that of the box."""
-    nx, ny, nz = lattice_around(sections, resolution).shape
+    nx, ny, nz = lattice_around(outer_hull(sections), resolution).shape
     return nx * ny * nz // STRIDES[0] ** 3 + 6 * (nx * ny + ny * nz + nz * nx)
 
 
@@ -93,15 +93,15 @@ def contour_points(sections: CrossSections, label: int, spacing: float) -> Float
     return np.concatenate([samples(outline, spacing)[0] for outline in outlines(sections, label)])
 
 
-def closed(logits: Logits, lattice: Lattice) -> Logits:
-    """The same logits, but outside on the lattice's border whatever the field says there: surfaces close."""
-    last = np.array(lattice.shape) - 1
+def closed(logits: Logits, hull: ConvexHull) -> Logits:
+    """The same logits, but outside beyond the outer hull, of which the field was taught nothing: surfaces close."""
+    equations = np.unique(hull.equations.round(9), axis=0)  # neighbouring triangles may lie in one plane
 
     def closed_logits(points: Float64[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n labels"]:
-        nodes = np.rint(lattice.nodes(points))
-        border = ((nodes <= 0) | (nodes >= last)).any(1)
         values = logits(points)
-        values[border] = np.maximum(np.abs(values[border]), 1e-3)
+        chunks = np.array_split(points, 1 + len(points) // 4096)
+        beyond = np.concatenate([(p @ equations[:, :3].T + equations[:, 3]).max(1) > 0 for p in chunks])
+        values[beyond] = np.maximum(np.abs(values[beyond]), 1e-3)
         return values
 
     return closed_logits
@@ -184,12 +184,12 @@ def _cropped(
 
 
 def _own_surface(
-    field: RefinementField, label: int, lattice: Lattice, contours: Float64[np.ndarray, "n 3"]
+    field: RefinementField, label: int, hull: ConvexHull, lattice: Lattice, contours: Float64[np.ndarray, "n 3"]
 ) -> trimesh.Trimesh:
     """The zero set of one label's logit."""
     from recon.surface.dual_contouring import dual_contouring
 
-    logits = closed(lambda points: field.evaluate(points)[:, [label]], lattice)
+    logits = closed(lambda points: field.evaluate(points)[:, [label]], hull)
     found = label_lattice(logits, lattice, contours)
     values = np.where(found.labels, np.float32(-1), np.float32(1))
     values.reshape(-1)[found.known] = found.logits[:, 0]
