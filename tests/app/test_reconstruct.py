@@ -123,67 +123,44 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_next_run_goes_on(eight: Pa
     assert trimesh.load_mesh(run / "scene" / "mesh.ply").is_watertight
 
 
-def meshes_after(folder: Path) -> bytes:
-    return (folder / "scene" / "mesh.ply").read_bytes()
-
-
 def network(eight: Path, out: str) -> list[str]:
-    """The command of a short training of the network."""
+    """The command of a short training of the network, about 15 CPU seconds."""
     options = ["--method", "orex", "--budget", "0.0002", "--resolution", "48", "--device", "cpu"]
     return [sys.executable, "-m", "app.cli", "reconstruct", str(eight), *options, "--out", out]
 
 
-def steps_done(folder: Path) -> int:
-    """How many steps the newest checkpoint has."""
-    found = sorted((folder / "stages").glob("*.safetensors"))
-    return len(found)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", [1, 3])
-def test_training_killed_in_the_middle_goes_on_to_the_same_result(eight: Path, moment: int):
-    subprocess.run(network(eight, "whole"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
+def end_in_training(eight: Path, out: str, seconds: float, number: signal.Signals) -> tuple[int, str]:
+    """Starts the training, sends a signal some seconds after its run.json stands, and waits for its end."""
     process = subprocess.Popen(
-        network(eight, "killed"),
+        network(eight, out),
         cwd=eight.parent,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    killed = eight.parent / "killed"
-    give_up = time.monotonic() + 120
-    while not steps_done(killed) and process.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.05)
-    time.sleep(moment)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "scene").exists()
-    subprocess.run(network(eight, "killed"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
-    assert meshes_after(killed) == meshes_after(eight.parent / "whole")
-
-
-@pytest.mark.slow
-def test_ctrl_c_saves_the_work_and_says_how_to_go_on(eight: Path):
-    process = subprocess.Popen(
-        network(eight, "stopped"),
-        cwd=eight.parent,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(0.1)
     give_up = time.monotonic() + 120
-    while not (eight.parent / "stopped" / "run.json").exists() and time.monotonic() < give_up:
-        time.sleep(0.1)
-    time.sleep(6)
-    process.send_signal(signal.SIGINT)
+    while not (eight.parent / out / "run.json").exists() and time.monotonic() < give_up:
+        time.sleep(0.05)
+    time.sleep(seconds)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "the same command goes on" in errors
-    assert json.loads((eight.parent / "stopped" / "run.json").read_text())["status"] == "stopped"
-    subprocess.run(network(eight, "stopped"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
-    assert json.loads((eight.parent / "stopped" / "run.json").read_text())["status"] == "done"
+    return process.returncode, errors
+
+
+@pytest.mark.slow
+def test_training_that_is_killed_and_stopped_goes_on_to_the_same_result(eight: Path):
+    subprocess.run(network(eight, "whole"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
+    broken = eight.parent / "broken"
+    assert end_in_training(eight, "broken", 2, signal.SIGKILL)[0] == -signal.SIGKILL
+    status, errors = end_in_training(eight, "broken", 5, signal.SIGINT)
+    assert status == 130 and "the same command goes on" in errors
+    assert json.loads((broken / "run.json").read_text())["status"] == "stopped"
+    assert end_in_training(eight, "broken", 4, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert not (broken / "scene").exists()
+    subprocess.run(network(eight, "broken"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
+    meshes = [(folder / "scene" / "mesh.ply").read_bytes() for folder in (broken, eight.parent / "whole")]
+    assert meshes[0] == meshes[1]
 
 
 def test_help_answers_at_once():
