@@ -166,10 +166,19 @@ def _sample_plane(
     for label, segments in enumerate(bounds):
         if segments is not None:
             # Rings do not cross: what lies on the two sides of an edge's middle lies beside all of it.
-            sides = [inside_at(starts + 0.5 * edges + side, segments) for side in (-beside, beside)]
-            halves[: len(on), label] = np.repeat(np.sum(sides, axis=0), level.count)
-            halves[len(on) :, label] = 2 * inside_at(off, segments).astype(np.uint8)
+            sides = [_inside(starts + 0.5 * edges + side, segments) for side in (-beside, beside)]
+            halves[: len(on), label] = np.repeat(sides[0] + sides[1], level.count)
+            halves[len(on) :, label] = 2 * _inside(off, segments)
     return Samples(plane.to_world(np.concatenate([on, off])).astype(np.float32), halves)
+
+
+def _inside(points: Float64[np.ndarray, "n 2"], segments: Float64[np.ndarray, "m 2 2"]) -> UInt8[np.ndarray, " n"]:
+    """1 inside, 0 outside; only points in the segments' box are looked at closely."""
+    inside = np.zeros(len(points), np.uint8)
+    if len(segments):
+        near = ((points >= segments.min((0, 1))) & (points <= segments.max((0, 1)))).all(1)
+        inside[near] = inside_at(points[near], segments)
+    return inside
 
 
 def contour_edges(

@@ -18,11 +18,11 @@ from recon.methods.orex.contour_samples import LEVELS, Level, count_samples
 from recon.methods.orex.field import RefinementField, losses
 
 BATCH = 2**14
-SMALLEST_BATCH = 256  # below it a step costs the same, whatever its batch
+SMALLEST_BATCH = 256  # a smaller one costs hardly less
 UNITED_LEVELS = 3
 SAMPLES_ON_CPU = 12e6  # about ten minutes of one core
 SMALLEST_BUDGET = 1e-4
-LATER_STEPS = 1.3  # an average step costs this much more than one of an untrained field, which is nowhere steep
+LATER_STEPS = 1.2  # an average step costs this much more than one of an untrained field, which is nowhere steep
 EVALUATION = 0.25  # of the field at a point, in steps of a point
 
 

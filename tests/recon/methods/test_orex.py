@@ -532,7 +532,7 @@ def test_minutes_become_the_largest_budget_that_fits(monkeypatch: pytest.MonkeyP
 
     def seconds(budget: float) -> float:
         plan = Plan.of(inner, budget)
-        return 5e-3 * plan.steps + 1.3 * 40e-6 * plan.samples + 40e-6 / 4 * nodes
+        return 5e-3 * plan.steps + 1.2 * 40e-6 * plan.samples + 40e-6 / 4 * nodes
 
     for minutes in (1, 5, 30):
         budget = fit_to_minutes(sliced_ball(), OrexConfig(), "cpu", minutes).budget
