@@ -25,12 +25,14 @@ class LabelSurfaces:
     """All surfaces between labels, in one set of vertices.
 
     Quad n, cut into the triangles (0, 1, 2) and (0, 2, 3) of its corners, stands between the labels `sides[n]`; it is
-    counter-clockwise seen from the second. `splits` is that of `recon.surface.dual_cells.DualMesh`.
+    counter-clockwise seen from the second. `crossings[n]` is where these labels change on the quad's lattice edge.
+    `splits` is that of `recon.surface.dual_cells.DualMesh`.
     """
 
     vertices: Float64[np.ndarray, "v 3"]
     quads: Int32[np.ndarray, "q 4"]
     sides: UInt16[np.ndarray, "q 2"]
+    crossings: Float64[np.ndarray, "q 3"]
     splits: Int64[np.ndarray, "s 4"]
 
     def of(self, label: int) -> trimesh.Trimesh:
@@ -83,11 +85,11 @@ def label_surfaces(
         vertices = _smooth(vertices, mesh.quads, _labels_meeting(mesh.quads, mesh.sides, len(vertices)))
     sides = mesh.sides
     if affine is not None:
-        vertices = vertices @ affine[:3, :3].T + affine[:3, 3]
+        vertices, points = (at @ affine[:3, :3].T + affine[:3, 3] for at in (vertices, points))
         if np.linalg.det(affine[:3, :3]) < 0:
             sides = sides[:, ::-1]
     quads, splits = _cut_along_shorter_diagonal(vertices, mesh.quads, mesh.splits)
-    return LabelSurfaces(vertices, quads, sides, splits)
+    return LabelSurfaces(vertices, quads, sides, points, splits)
 
 
 def _foreground_box(labels: UInt16[np.ndarray, "nx ny nz"]) -> tuple[Int64[np.ndarray, "3"], Int64[np.ndarray, "3"]]:

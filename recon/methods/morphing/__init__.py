@@ -6,7 +6,8 @@ do not lie above each other, and it is lost; so distances are interpolated along
 found by registering each slice with the next (Penney et al. 2004), all labels together.
 
 The slices are cut and cleaned in `slices`, measured in `distances`, registered in `motion`, interpolated in
-`interpolation`, and stacked up in `layers` into one label map, whose surfaces have no gap and no overlap.
+`interpolation`, and stacked up in `layers` into one label map, whose surfaces have no gap and no overlap and get back
+in `volume` what smoothing took.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from recon.methods.morphing.distances import slice_fields
 from recon.methods.morphing.layers import LatticeLabels, LayersStage
 from recon.methods.morphing.motion import MotionStage
 from recon.methods.morphing.slices import Stack, stack_of
+from recon.methods.morphing.volume import with_volume_given_back
 from recon.scene import Frame, LabelGrid, Scene
 from recon.surface.label_surfaces import label_surfaces
 
@@ -101,6 +103,7 @@ def _every_slice(
 
 def _scene(sections: CrossSections, lattice: LatticeLabels) -> Scene:
     """The labels' surfaces."""
-    surfaces = label_surfaces(lattice.labels, lattice.crossings, affine=lattice.affine, smooth=True)
+    smooth = label_surfaces(lattice.labels, lattice.crossings, affine=lattice.affine, smooth=True)
+    surfaces = with_volume_given_back(smooth)
     objects = {label.name: surfaces.of(label.id) for label in sections.labels}
     return Scene(objects=objects, labels=sections.labels, frame=Frame(unit=sections.unit, up=sections.up))

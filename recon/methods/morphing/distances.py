@@ -1,7 +1,7 @@
 """Smooth signed distances of the labels of one slice, and how thick its parts are.
 
 A painted outline has stairs. With G a small Gaussian, 2 G - G G takes away what is as short as a pixel and leaves the
-rest (Taubin's low pass): the zero line is smooth, thin parts keep their width. Distances are in units of the
+rest (Taubin's low pass); from parts of one pixel it takes too much, which is given back. Distances are in units of the
 smaller side of a pixel, negative inside, each known in its label's own box; beyond, they grow by the distance to it.
 """
 
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt16
-from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter, label, maximum
+from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter, label, maximum, maximum_filter
 
 SMOOTHING = 0.7
+THIN_SHIFT = np.float32(0.15)
+THIN_WINDOW = 5
 MARGIN = 4
 ALL_NEIGHBOURS = np.ones((3, 3), bool)
 FAR = np.float32(1e3)
@@ -52,7 +54,7 @@ class SliceFields:
 
 
 def slice_fields(painted: UInt16[np.ndarray, "rows columns"], pixel: Float64[np.ndarray, "2"]) -> SliceFields:
-    """The fields of one slice; `pixel` is the size of its pixels along rows and columns, in any unit."""
+    """The fields of one slice; `pixel` is the size of its rows and columns, in units of the smaller."""
     areas = np.bincount(painted.ravel())
     ids = np.flatnonzero(areas)
     numbers = np.zeros(len(areas), np.int32)
@@ -62,7 +64,7 @@ def slice_fields(painted: UInt16[np.ndarray, "rows columns"], pixel: Float64[np.
     for label_id, box in zip(ids.tolist(), find_objects(numbers[painted]), strict=True):
         padded = tuple(slice(max(side.start - MARGIN, 0), side.stop + MARGIN) for side in box)
         mask = painted[padded] == label_id
-        distance = signed_distance(mask, pixel / pixel.min())
+        distance = signed_distance(mask, pixel)
         thickness[padded][mask] = _half_thickness(mask, distance)
         corner = padded[0].start, padded[1].start
         regions[label_id] = Region(_without_stairs(distance), corner, int(areas[label_id]))
@@ -91,7 +93,8 @@ def _half_thickness(
 
 
 def _without_stairs(distance: Float32[np.ndarray, "rows columns"]) -> Float32[np.ndarray, "rows columns"]:
-    """Taubin's low pass."""
+    """Taubin's low pass, with `THIN_SHIFT` for lines of one pixel, falling to nothing for those of three."""
     once = gaussian_filter(distance, SMOOTHING, mode="nearest", truncate=3.0)
     twice = gaussian_filter(once, SMOOTHING, mode="nearest", truncate=3.0)
-    return 2 * once - twice
+    half_width = maximum_filter(-distance, THIN_WINDOW, mode="nearest")
+    return 2 * once - twice - THIN_SHIFT * np.clip(1.5 - half_width, 0, 1)

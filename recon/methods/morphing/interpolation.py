@@ -8,8 +8,8 @@ and the slice after B, are found by going on. Along the path each label's distan
 Two rules hold where cubics alone go wrong:
 
 - What has no counterpart ends halfway. Where a path leads through a part of half thickness r on one of A and B, and
-  through something thicker on the other, distances on the latter stay within 2 r of those on the former: then the
-  part's deepest point changes its owner at t = 1/2, and the others before it, as on a rounded cap.
+  through something thicker on the other, distances on the latter and beyond are held within 2 r of those on the former:
+  then the part's deepest point changes its owner at t = 1/2, and the others before it, as on a rounded cap.
 - Areas change steadily. Paths that do not quite meet cost a thin part its width. What a label's area falls short of
   a monotone cubic through the square roots of its areas on the four slices is given back by a shift of its distances,
   of `LARGEST_SHIFT` pixels at most.
@@ -216,17 +216,16 @@ def _interpolate(distance, corner, f, c, known, paths, limit, widths, t):
     for i in range(distance.shape[0]):
         for j in range(distance.shape[1]):
             places, r = paths[i + corner[0], j + corner[1]], limit[i + corner[0], j + corner[1]]
-            values[1] = sample_region(f[1], c[1], places[1, 0], places[1, 1])
-            values[2] = sample_region(f[2], c[2], places[2, 0], places[2, 1])
-            if r >= 0:
-                values[2] = min(max(values[2], values[1] - 2 * r), values[1] + 2 * r)
-            else:
-                values[1] = min(max(values[1], values[2] + 2 * r), values[2] - 2 * r)
-            if known[0]:
-                values[0] = sample_region(f[0], c[0], places[0, 0], places[0, 1])
-            if known[1]:
-                values[3] = sample_region(f[3], c[3], places[3, 0], places[3, 1])
+            for n in range(4):
+                if (n > 0 or known[0]) and (n < 3 or known[1]):
+                    values[n] = sample_region(f[n], c[n], places[n, 0], places[n, 1])
             values[0], values[3] = _continued(values, known, widths)
+            held = min(max(values[2], values[1] - 2 * r), values[1] + 2 * r)
+            if r >= 0 and held != values[2]:
+                values[2] = values[3] = held
+            held = min(max(values[1], values[2] + 2 * r), values[2] - 2 * r)
+            if r < 0 and held != values[1]:
+                values[0] = values[1] = held
             distance[i, j] = _monotone_cubic(values, widths, t)
 
 

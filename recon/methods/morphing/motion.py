@@ -37,7 +37,7 @@ class MotionStage:
         """`fields(n)` gives those of the stack's slice n."""
         self.fields, self.stiffness = fields, stiffness
         self.steps = len(stack.positions) - 1
-        self.widths = np.diff(stack.positions) * stack.thickness / stack.pixel.min()
+        self.widths = np.diff(stack.positions) * stack.thickness
         self.displacements = np.zeros((self.steps, *stack.painted.shape[1:], 2), np.float32)
 
     def step(self, i: int) -> dict[str, float]:

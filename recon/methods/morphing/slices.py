@@ -46,9 +46,9 @@ class Blocks:
 class Stack:
     """Slices `painted`, at `positions` in slices of the volume, ascending and a multiple of `step` apart.
 
-    Slice position p, row r and column c stand at `affine @ (p, r, c, 1)` in the user's coordinates; `pixel` is the size
-    of a row and of a column, `thickness` that of one slice of the volume. `corner` is the volume's row and column at
-    which the stack starts, and `blocks` those of its rows and columns.
+    Slice position p, row r and column c stand at `affine @ (p, r, c, 1)` in the user's coordinates. In units of the
+    smaller side of a pixel, `pixel` is the size of a row and of a column, `thickness` that of one slice of the volume.
+    `corner` is the volume's row and column at which the stack starts, and `blocks` those of its rows and columns.
     """
 
     painted: UInt16[np.ndarray, "slices rows columns"]
@@ -99,6 +99,7 @@ def stack_of(volume: LabelVolume) -> Stack:
         affine[:, 3] += affine[:, n] * (low[n - 1] + blocks[n].middle(0))
         affine[:, n] *= blocks[n].size
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = (spacing / spacing[1:].min()).round(6)
     corner = (int(low[0]), int(low[1]))
     return Stack(painted, positions, step, affine, spacing[1:], float(spacing[0]), corner, (blocks[1], blocks[2]))
 
