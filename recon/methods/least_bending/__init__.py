@@ -21,7 +21,7 @@ from recon.fields.least_bending import refine
 from recon.inputs import BACKGROUND, CrossSections
 from recon.limits import require_memory
 from recon.methods.least_bending.fields import FieldsStage, LabelField
-from recon.planar import outlines
+from recon.planar import Outline, outlines
 from recon.scene import Frame, Scene
 from recon.surface.label_surfaces import label_surfaces
 from recon.surface.marching import isosurface
@@ -60,12 +60,23 @@ def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Tr
     shared = sections.partition and len(sections.labels) > 1
     wanted = [BACKGROUND] * shared + [label.id for label in sections.labels]
     regions = {label: [outline.in_frame(frame) for outline in outlines(sections, label)] for label in wanted}
-    stage = FieldsStage(regions, config.resolution, shared, frame, sections.labels)
+    flat = () if shared else tuple(label for label in sections.labels if _on_one_plane(regions[label.id]))
+    labels = tuple(label for label in sections.labels if label not in flat)
+    if not labels:
+        raise UserError("the contours lie in one plane; at least two planes must show a label")
+    for label in flat:
+        del regions[label.id]
+    stage = FieldsStage(regions, config.resolution, shared, frame, labels)
     require_memory(stage.memory, f"--resolution {config.resolution // 2} needs an eighth of it")
     fields = train(stage)
     meshes = _partitioned(fields) if shared else {label: _closed(field) for label, field in fields.items()}
-    objects = {label.name: meshes[label.id] for label in sections.labels}
-    return Scene(objects=objects, labels=sections.labels, frame=frame)
+    objects = {label.name: meshes[label.id] for label in labels}
+    notes = tuple(f"{label.name}: contours on one plane alone enclose nothing; left out" for label in flat)
+    return Scene(objects=objects, labels=labels, frame=frame, notes=notes)
+
+
+def _on_one_plane(outlines: list[Outline]) -> bool:
+    return sum(len(outline.segments) > 0 for outline in outlines) < 2
 
 
 def _closed(field: LabelField) -> trimesh.Trimesh:

@@ -91,9 +91,10 @@ class FieldsStage:
         self.steps = len(regions) * self.recipe.levels
         self.problems = {}
         everything = [outline for outlines in regions.values() for outline in outlines]
+        box = _Box.around(everything, resolution, self.recipe) if shared else None
         for label, outlines in regions.items():
-            box = everything if shared else outlines
-            self.problems[label] = _Problem(outlines, box, resolution, self.recipe, inverted=label == BACKGROUND)
+            own = box or _Box.around(outlines, resolution, self.recipe)
+            self.problems[label] = _Problem(outlines, own, self.recipe, inverted=label == BACKGROUND)
         self.solved: dict[int, Float32[np.ndarray, "nx ny nz"]] = {}
 
     @property
@@ -132,24 +133,35 @@ class FieldsStage:
         return {label: LabelField(self.problems[label].lattices[-1], self.solved[label]) for label in self.labels}
 
 
+@dataclass(frozen=True)
+class _Box:
+    """The lattices of all levels around some outlines, and the unit of length s."""
+
+    lattices: list[Lattice]
+    spacing: float
+
+    @classmethod
+    def around(cls, outlines: list[Outline], resolution: int, recipe: Recipe) -> _Box:
+        """The finest lattice has `resolution` cells along 1.2 times the longest side."""
+        corners = np.concatenate([outline.segments_3d[:, 0] for outline in outlines])
+        low, high = corners.min(0), corners.max(0)
+        spacing = plane_spacing(outlines)
+        margin = recipe.margin * spacing
+        step = 1.2 * float((high - low).max()) / resolution
+        lattices = [Lattice.around(low - margin, high + margin, step, recipe.levels)]
+        for _ in range(recipe.levels - 1):
+            lattices.append(lattices[-1].refined())
+        # planes closer together than that tell the lattice all it can hold
+        return cls(lattices, max(spacing, 4 * step))
+
+
 class _Problem:
     """One region: its outlines, its lattices, and the energy on them. Where it is `inverted` (the background), the
     outlines go around what it is not."""
 
-    def __init__(
-        self, outlines: list[Outline], around: list[Outline], resolution: int, recipe: Recipe, inverted: bool
-    ) -> None:
+    def __init__(self, outlines: list[Outline], box: _Box, recipe: Recipe, inverted: bool) -> None:
         self.outlines, self.recipe, self.inverted = outlines, recipe, inverted
-        corners = np.concatenate([outline.segments_3d[:, 0] for outline in around])
-        low, high = corners.min(0), corners.max(0)
-        spacing = plane_spacing(around)
-        margin = recipe.margin * spacing
-        step = 1.2 * float((high - low).max()) / resolution
-        # planes closer together than that tell the lattice all it can hold
-        self.spacing = max(spacing, 4 * step)
-        self.lattices = [Lattice.around(low - margin, high + margin, step, recipe.levels)]
-        for _ in range(recipe.levels - 1):
-            self.lattices.append(self.lattices[-1].refined())
+        self.lattices, self.spacing = box.lattices, box.spacing
 
     def lattice_of(self, field: Float32[np.ndarray, "nx ny nz"]) -> Lattice:
         """The lattice that a field of this shape stands on."""

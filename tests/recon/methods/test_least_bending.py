@@ -88,6 +88,12 @@ def test_overlapping_regions_are_reconstructed_each_for_itself():
     assert meshes["organ"].volume == pytest.approx(organ.volume, rel=0.08)
 
 
+def test_a_region_on_one_plane_alone_is_left_out_and_told():
+    solids = {"body": trimesh.creation.icosphere(), "mark": trimesh.creation.icosphere(radius=0.05)}
+    scene = reconstructed(cut(solids, *parallel(-1, 1, 15), partition=False))
+    assert list(scene.objects) == ["body"] and "mark" in scene.notes[0]
+
+
 def test_an_empty_plane_says_that_nothing_is_there():
     balls = trimesh.util.concatenate(
         [trimesh.creation.icosphere(radius=0.5).apply_translation([0, 0, z]) for z in (-0.65, 0.65)]
