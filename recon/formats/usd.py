@@ -5,6 +5,9 @@ is another. Points are float32 in USD: far from the origin each object's Xform c
 are linear. Relief writes USD and does not read it.
 """
 
+# pxr is optional, and makes its names at run time, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -28,7 +31,7 @@ def write(scene: Scene, path: Path) -> None:
         UserError: usd-core is not installed, or the scene holds no mesh.
     """
     try:
-        from pxr import Gf, Tf, Usd, UsdGeom  # pyright: ignore[reportMissingImports]
+        from pxr import Gf, Tf, Usd, UsdGeom
     except ImportError as missing:
         raise UserError(f"{path}: writing USD needs usd-core; install it with: pip install 'relief[usd]'") from missing
     written = parts(scene)
@@ -53,7 +56,7 @@ def write(scene: Scene, path: Path) -> None:
 
 def _add_mesh(stage: Any, at: str, part: Part, offset: np.ndarray) -> None:
     """One object: a mesh moved by the offset that its points lack, its colours, and a material of one colour."""
-    from pxr import Gf, UsdGeom, Vt  # pyright: ignore[reportMissingImports]
+    from pxr import Gf, UsdGeom, Vt
 
     mesh = UsdGeom.Mesh.Define(stage, at)
     points = (np.asarray(part.mesh.vertices) - offset).astype(np.float32)
@@ -78,7 +81,7 @@ def _add_mesh(stage: Any, at: str, part: Part, offset: np.ndarray) -> None:
 
 def _bind_material(stage: Any, mesh: Any, color: list[float]) -> None:
     """A rough, non-metallic preview surface of one linear colour."""
-    from pxr import Gf, Sdf, UsdShade  # pyright: ignore[reportMissingImports]
+    from pxr import Gf, Sdf, UsdShade
 
     material = UsdShade.Material.Define(stage, mesh.GetPath().AppendChild("material"))
     shader = UsdShade.Shader.Define(stage, material.GetPath().AppendChild("surface"))
