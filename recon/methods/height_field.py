@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 CONTOUR_WEIGHT = 30.0
 BOUND_WEIGHT = 1.0
 SMALLEST = 24  # cells along the longest side of the coarsest lattice
+A_FEW = 0.002
+MISSED = (
+    "{share:.1%} of the contours are missed by more than half an interval: there, contours of different elevations "
+    "cross or are closer than a cell ({cell:.3g})."
+)
 
 
 class HeightFieldConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,7 +67,9 @@ def height_field(sections: CrossSections, config: HeightFieldConfig, train: Trai
     frame = Frame.fitting(points, sections.unit, sections.up)
     lines = [frame.from_user(plane.to_world(line)) for plane in sections.planes for line in plane.lines]
     stage = HeightFieldStage(lines, config.resolution, frame)
-    return Scene(mesh=train(stage), frame=frame)
+    mesh, missed = train(stage), stage.missed_share()
+    notes = (MISSED.format(share=missed, cell=stage.lattices[-1].step * frame.scale),) if missed > A_FEW else ()
+    return Scene(mesh=mesh, frame=frame, notes=notes)
 
 
 class HeightFieldStage:
@@ -96,6 +103,12 @@ class HeightFieldStage:
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         self.heights = state["heights"]
+
+    def missed_share(self) -> float:
+        """The part of the contours' length that the surface is more than half an interval above or below."""
+        samples = _samples(self.segments, self.lattices[-1].step / 2)
+        found = self.lattices[-1].interpolation(samples[:, :2]) @ self.heights.ravel()
+        return float((np.abs(found - samples[:, 2]) > self.interval / 2).mean())
 
     def preview(self) -> Scene | None:
         lattice = next(lattice for lattice in self.lattices if lattice.shape == self.heights.shape)

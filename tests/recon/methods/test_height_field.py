@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import contourpy
 import numpy as np
@@ -80,6 +81,15 @@ def test_without_the_bands_it_does_not(monkeypatch: pytest.MonkeyPatch):
     mesh = height_field(contours(mesa, np.arange(5, 100, 10)), HeightFieldConfig(resolution=150), Trainer())
     heights = mesh.in_user_frame().mesh.vertices[:, 2]
     assert heights.max() > 120
+
+
+def test_contours_that_contradict_each_other_are_noted():
+    sound = contours(hills, np.arange(-40, 200, 20))
+    config = HeightFieldConfig(resolution=150)
+    assert height_field(sound, config, Trainer()).notes == ()
+    across = Plane(np.array([0, 0, 60.0]), np.eye(3)[:2], lines=(np.array([[100.0, 100.0], [900.0, 700.0]]),))
+    (note,) = height_field(replace(sound, contours=(*sound.contours, across)), config, Trainer()).notes
+    assert "contours of different elevations cross" in note
 
 
 def test_a_map_of_one_level_is_refused():
