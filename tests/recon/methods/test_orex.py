@@ -438,6 +438,21 @@ def test_what_is_thinner_than_a_coarse_cell_is_found_where_it_was_drawn() -> Non
     assert mesh.is_watertight and mesh.volume == pytest.approx(8 * 0.5 * 0.012 * 0.6, rel=0.05)
 
 
+def test_parts_and_bubbles_that_no_plane_cuts_are_left_out() -> None:
+    inner, _ = cs.normalised(sliced_ball(4))
+    heights = sorted(plane.origin[2] for plane in inner.planes)
+    between = np.array([0.25, 0, (heights[1] + heights[2]) / 2])
+
+    def holed(x, y, z):
+        bubble = 0.1 - np.linalg.norm(np.stack([x, y, z], 1) - between, axis=1)
+        crumb = np.linalg.norm(np.stack([x, y, z], 1) - between - [0.55, 0, 0], axis=1) - 0.1
+        return np.minimum(np.maximum(ball(x, y, z), bubble), crumb)
+
+    (mesh,) = surfaces(Drawn(holed), inner, 100)  # type: ignore[arg-type]
+    assert mesh.is_watertight and mesh.euler_number == 2
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
+
+
 def test_what_reaches_beyond_what_was_taught_is_closed_there() -> None:
     inner, _ = cs.normalised(sliced_ball())
     (mesh,) = surfaces(Drawn(lambda x, y, z: -1 - 0 * x), inner, 80)  # type: ignore[arg-type]
