@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -38,6 +38,7 @@ SHARE = 0.1  # of the time at most goes into checkpoints, and as much into previ
 logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Stage(Protocol[Result_co]):
     """One unit of work of `steps` steps whose whole state fits in named, finite arrays.
 

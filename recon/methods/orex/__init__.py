@@ -20,7 +20,7 @@ from recon.inputs import BACKGROUND, CrossSections
 from recon.scene import Frame, LabelGrid, Scene
 
 if TYPE_CHECKING:
-    from recon.methods.orex.field import RefinementField
+    from recon.methods.orex.extraction import Field
     from recon.training import Trainer
 
 PREVIEW_RESOLUTION = 48
@@ -55,7 +55,7 @@ def orex(sections: CrossSections, config: OrexConfig, train: Trainer) -> Scene:
     inner, frame = normalised(sections)
     budget = config.budget or default_budget(inner, train.device)
 
-    def meshed(field: RefinementField, resolution: int = PREVIEW_RESOLUTION) -> Scene:
+    def meshed(field: Field, resolution: int = PREVIEW_RESOLUTION) -> Scene:
         return _scene(field, inner, resolution, frame)
 
     plan = Plan.of(inner, budget)
@@ -82,7 +82,7 @@ def fit_to_minutes(sections: CrossSections, config: OrexConfig, device: str, min
     return msgspec.structs.replace(config, budget=budget_for(60 * minutes, inner, nodes, device))
 
 
-def _scene(field: RefinementField, inner: CrossSections, resolution: int, frame: Frame) -> Scene:
+def _scene(field: Field, inner: CrossSections, resolution: int, frame: Frame) -> Scene:
     """The surfaces of all labels that have one."""
     from recon.methods.orex.extraction import surfaces
 
@@ -92,9 +92,7 @@ def _scene(field: RefinementField, inner: CrossSections, resolution: int, frame:
     return Scene(objects={label.name: meshes[label] for label in labels}, labels=labels, frame=frame, notes=lost)
 
 
-def _label_grid(
-    field: RefinementField, sections: CrossSections, inner: CrossSections, frame: Frame
-) -> LabelGrid | None:
+def _label_grid(field: Field, sections: CrossSections, inner: CrossSections, frame: Frame) -> LabelGrid | None:
     """The field's labels on the voxels of a label volume."""
     from recon.methods.orex.contour_samples import outer_hull
     from recon.methods.orex.extraction import Lattice, closed, contour_points, label_lattice

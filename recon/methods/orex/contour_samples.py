@@ -107,7 +107,7 @@ class ContourSampler:
 
     def __init__(self, sections: CrossSections) -> None:
         self.sections = sections
-        self.bounds: list[list[Float64[np.ndarray, "m 2 2"] | None]] = [[] for _ in sections.planes]
+        self.bounds: list[list[Float64[np.ndarray, "_ 2 2"] | None]] = [[] for _ in sections.planes]
         for label in sections.labels:
             spoken = iter(outlines(sections, label.id))
             for plane, of_plane in zip(sections.planes, self.bounds, strict=True):
@@ -145,7 +145,7 @@ def outer_hull(sections: CrossSections) -> ConvexHull:
 
 def _sample_plane(
     plane: Plane,
-    bounds: list[Float64[np.ndarray, "m 2 2"] | None],
+    bounds: list[Float64[np.ndarray, "_ 2 2"] | None],
     level: Level,
     middle: Float64[np.ndarray, "3"],
     rng: np.random.Generator,

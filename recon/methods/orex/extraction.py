@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, UInt16
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt16
 from scipy.spatial import ConvexHull
 
 from recon.inputs import CrossSections
 from recon.methods.orex.contour_samples import outer_hull
-from recon.methods.orex.field import RefinementField
 from recon.planar import outlines, samples
 from recon.surface.topology import Topology
 
@@ -30,6 +29,22 @@ STRIDES = (4, 2, 1)
 PULL = 0.5  # of the mesher: the gradient jumps at the network's kinks; with .01 a tenth of the faces cross others
 
 Logits = Callable[[Float64[np.ndarray, "n 3"]], Float32[np.ndarray, "n labels"]]
+
+
+@runtime_checkable
+class Field(Protocol):
+    """What is asked: a logit for each label, negative inside; with `exclusive` at most one label is at a point."""
+
+    labels: int
+    exclusive: bool
+
+    def evaluate(self, points: Float64[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n labels"]:
+        """The logits at points."""
+        ...
+
+    def gradient(self, points: Float64[np.ndarray, "n 3"], label: int) -> Float[np.ndarray, "n 3"]:
+        """The gradient of one label's logit at points."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,7 @@ class Labelled:
     logits: Float32[np.ndarray, "m labels"]
 
 
-def surfaces(field: RefinementField, sections: CrossSections, resolution: int) -> list[trimesh.Trimesh]:
+def surfaces(field: Field, sections: CrossSections, resolution: int) -> list[trimesh.Trimesh]:
     """A closed surface per label, in the field's coordinates, at `resolution` cells to a length of 2.
 
     Labels that share space out get one joint surface, each the part that bounds it: no gap, no overlap. Other labels
@@ -188,7 +203,7 @@ def _cropped(
 
 
 def _own_surface(
-    field: RefinementField, label: int, hull: ConvexHull, lattice: Lattice, contours: Float64[np.ndarray, "n 3"]
+    field: Field, label: int, hull: ConvexHull, lattice: Lattice, contours: Float64[np.ndarray, "n 3"]
 ) -> trimesh.Trimesh:
     """The zero set of one label's logit."""
     from recon.surface.dual_contouring import dual_contouring

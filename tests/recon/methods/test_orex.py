@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from recon.methods.orex import contour_samples as cs
 from recon.methods.orex.extraction import Lattice, expected_evaluations, label_lattice, lattice_around, surfaces
 from recon.methods.orex.field import STEEPEST, RefinementField, losses
 from recon.methods.orex.stage import OrexStage, Plan
-from recon.training import Trainer
+from recon.training import Stage, Trainer
 
 ROOT = Path(__file__).resolve().parents[3]
 A, B = Label(1, "a", (0.9, 0.5, 0.4)), Label(2, "b", (0.4, 0.5, 0.9))
@@ -403,7 +404,7 @@ def ball(x, y, z):
 def test_a_ball_is_found_by_asking_few_nodes() -> None:
     inner, _ = cs.normalised(sliced_ball())
     field = Drawn(ball)
-    (mesh,) = surfaces(field, inner, 160)  # type: ignore[arg-type]
+    (mesh,) = surfaces(field, inner, 160)
     assert mesh.is_watertight and mesh.euler_number == 2
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=1e-3)
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.6).max() < 1e-3
@@ -434,7 +435,7 @@ def test_what_is_thinner_than_a_coarse_cell_is_found_where_it_was_drawn() -> Non
     def plate(x, y, z):
         return np.maximum.reduce([np.abs(x) - 0.5, np.abs(y) - 0.012, np.abs(z) - 0.6])
 
-    (mesh,) = surfaces(Drawn(plate), inner, 200)  # type: ignore[arg-type]
+    (mesh,) = surfaces(Drawn(plate), inner, 200)
     assert mesh.is_watertight and mesh.volume == pytest.approx(8 * 0.5 * 0.012 * 0.6, rel=0.05)
 
 
@@ -448,14 +449,14 @@ def test_parts_and_bubbles_that_no_plane_cuts_are_left_out() -> None:
         crumb = np.linalg.norm(np.stack([x, y, z], 1) - between - [0.55, 0, 0], axis=1) - 0.1
         return np.minimum(np.maximum(ball(x, y, z), bubble), crumb)
 
-    (mesh,) = surfaces(Drawn(holed), inner, 100)  # type: ignore[arg-type]
+    (mesh,) = surfaces(Drawn(holed), inner, 100)
     assert mesh.is_watertight and mesh.euler_number == 2
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
 
 
 def test_what_reaches_beyond_what_was_taught_is_closed_there() -> None:
     inner, _ = cs.normalised(sliced_ball())
-    (mesh,) = surfaces(Drawn(lambda x, y, z: -1 - 0 * x), inner, 80)  # type: ignore[arg-type]
+    (mesh,) = surfaces(Drawn(lambda x, y, z: -1 - 0 * x), inner, 80)
     assert mesh.is_watertight
     assert mesh.volume == pytest.approx(cs.outer_hull(inner).volume, rel=0.02)
 
@@ -467,7 +468,7 @@ def test_labels_that_share_space_out_leave_no_gap_and_no_overlap() -> None:
         (lambda x, y, z: np.maximum(ball(x, y, z), x - 0.1)),
         (lambda x, y, z: np.maximum(ball(x, y, z), 0.1 - x)),
     )
-    left, right = surfaces(Drawn(below, above), inner, 100)  # type: ignore[arg-type]
+    left, right = surfaces(Drawn(below, above), inner, 100)
     whole = 4 / 3 * np.pi * 0.6**3
     cap = np.pi * 0.5**2 * (3 * 0.6 - 0.5) / 3
     assert left.is_watertight and right.is_watertight
@@ -480,7 +481,7 @@ def test_overlapping_labels_keep_a_whole_surface_each() -> None:
     inner, _ = cs.normalised(sliced_ball())
     inner = replace(inner, labels=(A, B), partition=False)
     field = Drawn(ball, lambda x, y, z: ball(x, y, z) + 0.3, exclusive=False)
-    outer, core = surfaces(field, inner, 100)  # type: ignore[arg-type]
+    outer, core = surfaces(field, inner, 100)
     assert outer.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
     assert core.volume == pytest.approx(4 / 3 * np.pi * 0.3**3, rel=0.01)
 
@@ -488,15 +489,14 @@ def test_overlapping_labels_keep_a_whole_surface_each() -> None:
 # --- the method ------------------------------------------------------------------------------------------------------
 
 
-class Instead:
-    """Stands for a Trainer: gives a drawn field in place of the stage's."""
-
-    seed, device = 0, "cpu"
+class Instead(Trainer):
+    """Trains nothing: gives a drawn field in place of the stage's."""
 
     def __init__(self, field: Drawn) -> None:
+        super().__init__()
         self.field = field
 
-    def __call__(self, stage: OrexStage) -> Drawn:
+    def __call__(self, stage: Stage) -> Any:
         self.stage = stage
         return self.field
 
@@ -505,7 +505,7 @@ def test_surfaces_stand_in_the_users_coordinates() -> None:
     planes = [replace(p, origin=100 * p.origin + [10, 20, 30]) for p in sliced_ball().planes]
     planes = [replace(p, rings=tuple(Ring(100 * r.vertices, 1) for r in p.rings)) for p in planes]
     train = Instead(Drawn(ball))
-    scene = orex(CrossSections((A,), tuple(planes), unit="mm"), OrexConfig(resolution=100), train)  # type: ignore[arg-type]
+    scene = orex(CrossSections((A,), tuple(planes), unit="mm"), OrexConfig(resolution=100), train)
     mesh = scene.in_user_frame().objects["a"]
     assert scene.frame.unit == "mm" and scene.labels == (A,) and scene.label_grid is None
     assert np.allclose(mesh.bounds, [np.array([10, 20, 30]) + side * 110 * 0.6 for side in (-1, 1)], atol=0.5)
@@ -516,7 +516,7 @@ def test_surfaces_stand_in_the_users_coordinates() -> None:
 def test_a_label_without_an_inside_is_said() -> None:
     sections = replace(sliced_ball(), labels=(A, B))
     nowhere = Drawn(ball, lambda x, y, z: 1 + 0 * x)
-    scene = orex(sections, OrexConfig(resolution=40, budget=1.0), Instead(nowhere))  # type: ignore[arg-type]
+    scene = orex(sections, OrexConfig(resolution=40, budget=1.0), Instead(nowhere))
     assert list(scene.objects) == ["a"] and scene.labels == (A,) and scene.notes == ("b: the field has no inside",)
 
 
@@ -535,7 +535,7 @@ def test_a_label_volume_gets_labels_on_its_own_voxels() -> None:
         return ((u - 15) / 14) ** 2 + ((v - 10.5) / 9.5) ** 2 + ((w - 9) / 8.5) ** 2 - 1, u - 14.5
 
     low, high = (lambda *p: np.maximum(*ellipsoid(*p))), (lambda *p: np.maximum(ellipsoid(*p)[0], -ellipsoid(*p)[1]))
-    scene = orex(sections, OrexConfig(resolution=40, budget=1.0), Instead(Drawn(low, high)))  # type: ignore[arg-type]
+    scene = orex(sections, OrexConfig(resolution=40, budget=1.0), Instead(Drawn(low, high)))
     assert scene.label_grid is not None and np.array_equal(scene.label_grid.affine, affine)
     assert np.array_equal(scene.label_grid.labels, labels)
 
@@ -549,14 +549,14 @@ def test_minutes_become_the_largest_budget_that_fits(monkeypatch: pytest.MonkeyP
         plan = Plan.of(inner, budget)
         return 5e-3 * plan.steps + 1.2 * 40e-6 * plan.samples + 40e-6 / 4 * nodes
 
-    for minutes in (1, 5, 30):
+    for minutes in (1.0, 5.0, 30.0):
         budget = fit_to_minutes(sliced_ball(), OrexConfig(), "cpu", minutes).budget
         assert budget is not None and seconds(budget) <= 60 * minutes < seconds(budget * 1.05)
     assert fit_to_minutes(sliced_ball(), OrexConfig(), "cpu", 1e6).budget == 1
 
 
 def test_a_budget_can_be_measured_on_this_machine() -> None:
-    config = fit_to_minutes(sliced_ball(), OrexConfig(resolution=100), "cpu", 60)
+    config = fit_to_minutes(sliced_ball(), OrexConfig(resolution=100), "cpu", 60.0)
     assert config.resolution == 100 and config.budget is not None and 0.01 < config.budget <= 1
 
 
@@ -603,11 +603,12 @@ KILLED = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests/recon/methods")!r}]
 from pathlib import Path
+from typing import Any
 import numpy as np
 from test_orex import SHORT, cs, sliced_ball
 from recon.methods.orex.plan import Plan
 from recon.methods.orex.stage import OrexStage
-from recon.training import Trainer
+from recon.training import Stage, Trainer
 import torch
 torch.set_num_threads(1)
 inner, _ = cs.normalised(sliced_ball())
