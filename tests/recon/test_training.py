@@ -145,7 +145,7 @@ print("finished", walk.tobytes().hex(), flush=True)
 """
 
 
-def started(folder: Path, checkpoint_seconds: float = 0, step_seconds: float = 0.0) -> subprocess.Popen[str]:
+def started(folder: Path, checkpoint_seconds: float = 0.0, step_seconds: float = 0.0) -> subprocess.Popen[str]:
     """The walk in a process of its own; returns when its first step is done."""
     command = [sys.executable, "-c", SCRIPT, str(folder), str(checkpoint_seconds), str(step_seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -168,7 +168,7 @@ def test_killed_again_and_again_it_gives_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_finishes_the_step_saves_and_says_so(tmp_path: Path, number: int) -> None:
-    process = started(tmp_path, checkpoint_seconds=1000, step_seconds=0.02)
+    process = started(tmp_path, checkpoint_seconds=1000.0, step_seconds=0.02)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -184,7 +184,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_so(tmp_path: Path, number: int)
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    process = started(tmp_path, checkpoint_seconds=1000, step_seconds=100)
+    process = started(tmp_path, checkpoint_seconds=1000.0, step_seconds=100.0)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     while "once more" not in process.stderr.readline():
@@ -322,7 +322,7 @@ def test_a_full_disk_is_said_once_and_the_work_goes_on(tmp_path: Path, monkeypat
     stopped_after(Trainer(tmp_path), 20)
     good = (tmp_path / "01-walk.safetensors").read_bytes()
     monkeypatch.setattr(os, "fsync", full_disk)
-    trainer = Trainer(tmp_path, checkpoint_seconds=0)
+    trainer = Trainer(tmp_path, checkpoint_seconds=0.0)
     assert np.array_equal(trainer(Walk()), unbroken())
     assert len(trainer.warnings) == 1
     assert "No space left on device" in trainer.warnings[0] and "only the work up to step 20" in trainer.warnings[0]
@@ -405,7 +405,7 @@ def test_the_record_adds_up_over_sessions_and_thins_the_losses(tmp_path: Path) -
 
 def test_progress_and_previews_are_told_between_steps() -> None:
     told, shown = [], []
-    trainer = Trainer(preview_seconds=0, on_progress=told.append, on_preview=shown.append)
+    trainer = Trainer(preview_seconds=0.0, on_progress=told.append, on_preview=shown.append)
     trainer(Walk())
     assert (told[-1].stage, told[-1].step, told[-1].steps, told[-1].seconds_left) == ("walk", 40, 40, 0)
     assert len(shown) == 40

@@ -109,7 +109,7 @@ def expected_evaluations(sections: CrossSections, resolution: int) -> int:
 
 def contour_points(sections: CrossSections, label: int, spacing: float) -> Float64[np.ndarray, "n 3"]:
     """Points along the contours of a label, no further apart than the spacing."""
-    return np.concatenate([samples(outline, spacing)[0] for outline in outlines(sections, label)])
+    return np.concatenate([np.zeros((0, 3)), *(samples(outline, spacing)[0] for outline in outlines(sections, label))])
 
 
 def closed(logits: Logits, hull: ConvexHull) -> Logits:
@@ -153,7 +153,7 @@ def _follow(
     Writes into `labels`; gives the nodes asked, ascending, and their logits."""
     asked = np.zeros(labels.shape, bool)
     known, values = [], []
-    while wanted.any():
+    while True:
         index = np.flatnonzero(wanted)
         value = logits(np.stack(np.unravel_index(index, labels.shape), 1))
         labels.reshape(-1)[index] = np.where(value.min(1) < 0, value.argmin(1) + 1, 0)
@@ -161,6 +161,8 @@ def _follow(
         values.append(value)
         asked |= wanted
         wanted = _nodes_of(_mixed_cells(labels)) & ~asked
+        if not wanted.any():
+            break
     order = np.argsort(np.concatenate(known))
     return np.concatenate(known)[order], np.concatenate(values)[order]
 

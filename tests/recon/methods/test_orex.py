@@ -428,6 +428,17 @@ def test_labels_near_boundaries_are_those_of_the_whole_lattice() -> None:
     assert np.isin(np.flatnonzero(mixed), found.known).all()
 
 
+def test_a_label_that_nobody_drew_and_the_field_does_not_have_is_empty() -> None:
+    inner, _ = cs.normalised(sliced_ball())
+    inner = replace(inner, labels=(A, B), partition=False)
+    inner = replace(inner, contours=tuple(replace(p, silent_about=frozenset({2})) for p in inner.planes))
+    field = Drawn(ball, lambda x, y, z: 1 + 0 * x, exclusive=False)
+    drawn_label, other = surfaces(field, inner, 40)
+    assert drawn_label.is_watertight and len(other.faces) == 0
+    found = label_lattice(Drawn(lambda x, y, z: 1 + 0 * x).evaluate, Lattice(np.eye(4), (9, 9, 9)), np.zeros((0, 3)))
+    assert not found.labels.any() and len(found.known) == 0
+
+
 def test_what_is_thinner_than_a_coarse_cell_is_found_where_it_was_drawn() -> None:
     sections = stack({z: (rectangle(-0.5, -0.011, 0.5, 0.013),) for z in (-0.5, 0.0, 0.5)})
     inner, _ = cs.normalised(sections)
