@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import tyro
 
+from app.conversion import Cleaning
 from recon.formats import ReadOptions
 
 
@@ -77,16 +78,21 @@ def export(
     print(written.path)
 
 
-def convert(source: tyro.conf.Positional[Path], target: tyro.conf.Positional[Path]) -> None:
-    """Writes the meshes of one file in another format.
+def convert(
+    source: tyro.conf.Positional[Path],
+    target: tyro.conf.Positional[Path],
+    cleaning: tyro.conf.OmitArgPrefixes[Cleaning] = Cleaning(),  # noqa: B008 - frozen
+) -> None:
+    """Writes the meshes of one file in another format, cleaned if asked.
 
     Args:
         source: File to read.
         target: File to write; its ending says the format.
+        cleaning: What is done on the way.
     """
     from app.conversion import convert
 
-    for note in convert(source, target):
+    for note in convert(source, target, cleaning):
         sys.stderr.write(f"note: {note}\n")
     print(target)
 

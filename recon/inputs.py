@@ -9,8 +9,7 @@ whatever the file says elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -131,10 +130,6 @@ class CrossSections:
     def is_terrain(self) -> bool:
         """Whether this is elevation contours: horizontal planes with open lines, to become a height field."""
         return any(plane.lines for plane in self.contours)
-
-    def with_labels(self, ids: Sequence[int]) -> CrossSections:
-        """The same sections with only these labels named (contours are kept: they still bound their neighbours)."""
-        return replace(self, labels=tuple(label for label in self.labels if label.id in ids))
 
 
 def distinct_color(index: int) -> tuple[float, float, float]:
