@@ -134,12 +134,11 @@ def test_turning_scaling_moving_and_shuffling_the_input_change_nothing_but_round
 @pytest.mark.parametrize(
     ("file", "ablation"),
     [
-        ("mammoth_oblique18", {"cap": False}),
         ("mammoth_oblique18", {"redistance": (0, 0, 0)}),
         ("mammoth_oblique18", {"trust": 1e6}),
         ("eight_parallel12", {"margin": 0.5}),
     ],
-    ids=["no cap", "no re-distancing", "far values trusted", "box closes at the last plane"],
+    ids=["no re-distancing", "far values trusted", "box closes at the last plane"],
 )
 def test_what_the_method_rests_on_matters(file, ablation, data_dir: Path, real_data: Path):
     sections = read(data_dir / "slices" / f"{file}.csl", ReadOptions())
