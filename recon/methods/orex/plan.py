@@ -20,9 +20,9 @@ from recon.methods.orex.field import RefinementField, losses
 BATCH = 2**14
 SMALLEST_BATCH = 256  # a smaller one costs hardly less
 UNITED_LEVELS = 3
-SAMPLES_ON_CPU = 12e6  # about ten minutes of one core
+SAMPLES_ON_CPU = 8e6  # about ten minutes of one core
 SMALLEST_BUDGET = 1e-4
-LATER_STEPS = 1.2  # an average step costs this much more than one of an untrained field, which is nowhere steep
+LATER_STEPS = 1.6  # a point of an average step costs this much more than with an untrained field, nowhere steep
 EVALUATION = 0.25  # of the field at a point, in steps of a point
 
 
