@@ -520,7 +520,7 @@ def test_surfaces_stand_in_the_users_coordinates() -> None:
     mesh = scene.in_user_frame().objects["a"]
     assert scene.frame.unit == "mm" and scene.labels == (A,) and scene.label_grid is None
     assert np.allclose(mesh.bounds, [np.array([10, 20, 30]) + side * 110 * 0.6 for side in (-1, 1)], atol=0.5)
-    assert scene.notes == ("orex, reduced: trained on 8.0 million samples, 14 % of the published",)
+    assert scene.notes == ("orex, reduced: trained on 8.0 million samples, 13 % of the published",)
     assert train.stage.preview().objects["a"].is_watertight  # type: ignore[union-attr]
 
 
