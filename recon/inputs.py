@@ -1,7 +1,8 @@
 """What Relief reconstructs from, whatever the file it came from.
 
-This module holds the input kinds that exist so far: `CrossSections`, planes with labelled contours or pixels, and
-elevation contours as its open-lined form. Readers in `recon.formats` make them; methods in `recon.methods` take them.
+This module holds the input kinds that exist so far: `CrossSections`, planes with labelled contours or pixels (and
+elevation contours as its open-lined form), and `PointCloud`. Readers in `recon.formats` make them; methods in
+`recon.methods` take them.
 
 Coordinates are the user's own (float64) everywhere in this module: millimetres of the patient for medical files,
 whatever the file says elsewhere.
@@ -9,11 +10,11 @@ whatever the file says elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt16
+from jaxtyping import Bool, Float32, Float64, Int, UInt8, UInt16
 
 BACKGROUND = 0
 
@@ -130,6 +131,39 @@ class CrossSections:
     def is_terrain(self) -> bool:
         """Whether this is elevation contours: horizontal planes with open lines, to become a height field."""
         return any(plane.lines for plane in self.contours)
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """Points that lie on surfaces, with what a scanner says about each.
+
+    `points` are the user's coordinates, float64 also where they are large (UTM). `normals` are unit vectors, oriented
+    only as well as the file's were; `colors` are sRGB; `intensity` is as the file has it; `classification` are the
+    file's own classes (LAS: 2 is ground, 6 building). All are None where the file does not say.
+
+    `notes` are sentences about oddities found in the file and how they were resolved.
+    """
+
+    points: Float64[np.ndarray, "n 3"]
+    normals: Float32[np.ndarray, "n 3"] | None = None
+    colors: UInt8[np.ndarray, "n 3"] | None = None
+    intensity: Float32[np.ndarray, "n"] | None = None
+    classification: UInt8[np.ndarray, "n"] | None = None
+    unit: str = "unknown"
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    notes: tuple[str, ...] = field(default=())
+
+    def subset(self, which: Int[np.ndarray, "m"] | Bool[np.ndarray, "n"]) -> PointCloud:
+        """The points of these indices, or where the mask is true, with all that is known of them."""
+        kept = {
+            name: None if values is None else values[which]
+            for name in ("points", "normals", "colors", "intensity", "classification")
+            for values in [getattr(self, name)]
+        }
+        return replace(self, **kept)
+
+
+Input = CrossSections | PointCloud
 
 
 def distinct_color(index: int) -> tuple[float, float, float]:

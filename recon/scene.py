@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float64, UInt16
 
-from recon.inputs import Label
+from recon.inputs import Label, PointCloud
 
 if TYPE_CHECKING:
     import trimesh
@@ -57,18 +57,24 @@ class Scene:
     """Named meshes in reconstruction coordinates with the frame back to the user's.
 
     `objects` maps a label's name to its surface, and `labels` gives their ids and colours in the same order; a scene
-    of one piece without a name has `mesh` instead. Faces are counter-clockwise seen from outside.
+    of one piece without a name has `mesh` instead. Faces are counter-clockwise seen from outside. `points` are the
+    samples that a method for clouds worked out: the input's with normals, or denser ones.
     """
 
     mesh: trimesh.Trimesh | None = None
     objects: dict[str, trimesh.Trimesh] = field(default_factory=dict)
     labels: tuple[Label, ...] = ()
     label_grid: LabelGrid | None = None
+    points: PointCloud | None = None
     frame: Frame = field(default_factory=Frame)
     notes: tuple[str, ...] = ()
 
+    def _moved(self, cloud: PointCloud) -> PointCloud:
+        normals = None if cloud.normals is None else (cloud.normals @ self.frame.rotation.T).astype(np.float32)
+        return replace(cloud, points=self.frame.to_user(cloud.points), normals=normals)
+
     def in_user_frame(self) -> Scene:
-        """A copy whose meshes stand in the user's coordinates, float64, frame identity but for unit and up."""
+        """A copy whose meshes and points stand in the user's coordinates, float64, frame identity but for unit and up."""
 
         def moved(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
             copy = mesh.copy()
@@ -79,5 +85,6 @@ class Scene:
             self,
             mesh=None if self.mesh is None else moved(self.mesh),
             objects={name: moved(mesh) for name, mesh in self.objects.items()},
+            points=None if self.points is None else self._moved(self.points),
             frame=Frame(unit=self.frame.unit, up=self.frame.up),
         )
