@@ -74,7 +74,7 @@ class Scene:
         return replace(cloud, points=self.frame.to_user(cloud.points), normals=normals)
 
     def in_user_frame(self) -> Scene:
-        """A copy whose meshes and points stand in the user's coordinates, float64, frame identity but for unit and up."""
+        """A copy with meshes and points in the user's coordinates, float64; its frame is identity but for unit and up."""
 
         def moved(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
             copy = mesh.copy()
