@@ -74,7 +74,7 @@ class Scene:
         return replace(cloud, points=self.frame.to_user(cloud.points), normals=normals)
 
     def in_user_frame(self) -> Scene:
-        """A copy with meshes and points in the user's coordinates, float64; its frame is identity but for unit and up."""
+        """A copy with meshes and points in the user's coordinates, float64; its frame keeps only unit and up."""
 
         def moved(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
             copy = mesh.copy()
