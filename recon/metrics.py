@@ -5,11 +5,12 @@ Definitions stand in docs/metrics.md. Distances go from points to the exact othe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
+from scipy.optimize import linear_sum_assignment
 
 from recon.errors import UserError
 from recon.inputs import BACKGROUND, CrossSections
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SURFACE_SAMPLES = 200_000
 VOLUME_SAMPLES = 200_000
 CONTOUR_SAMPLES = 20_000
+LOOP_SAMPLES = 200
 BOX_PADDING = 0.05
 
 
@@ -50,6 +52,54 @@ class Comparison(msgspec.Struct, frozen=True):
     """Mean distance from the result's boundary curve to the truth's, in percent; None where either has none."""
 
 
+class SurfaceDistances(NamedTuple):
+    """From area-uniform samples of a result and of the truth: the distances to the other surface, in the meshes' unit,
+    and |cos| of the angle between a sample's normal and that at its closest point."""
+
+    to_truth: Float64[np.ndarray, " n"]
+    cosines_there: Float64[np.ndarray, " n"]
+    to_result: Float64[np.ndarray, " n"]
+    cosines_back: Float64[np.ndarray, " n"]
+
+    @property
+    def chamfer(self) -> float:
+        """Mean of the two mean distances."""
+        return float(self.to_truth.mean() + self.to_result.mean()) / 2
+
+    def f_score(self, threshold: float) -> float:
+        """Harmonic mean of precision (result within the threshold of the truth) and recall (truth of the result)."""
+        precision, recall = (float((distances <= threshold).mean()) for distances in (self.to_truth, self.to_result))
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+    @property
+    def normal_consistency(self) -> float:
+        """Mean |cos|, both ways."""
+        return float(self.cosines_there.mean() + self.cosines_back.mean()) / 2
+
+
+class BoundaryComparison(msgspec.Struct, frozen=True):
+    """The boundary curves of a result beside the truth's, paired one to one."""
+
+    to_truth: float | None
+    """Mean distance from the result's boundary to the truth's, in the meshes' unit; None where either has none."""
+    to_result: float | None
+    """Mean distance from the truth's boundary to the result's; None where either has none."""
+    loops: int
+    truth_loops: int
+    pairs: int
+    """Loops of the result that run along a loop of the truth, which no other runs along."""
+
+    @property
+    def surplus(self) -> int:
+        """Loops that the truth does not have: holes and rims that do not belong there."""
+        return self.loops - self.pairs
+
+    @property
+    def closed(self) -> int:
+        """The truth's loops that the result does not have: holes closed by mistake."""
+        return self.truth_loops - self.pairs
+
+
 class ContourError(msgspec.Struct, frozen=True):
     """Distances from the input's contours to the result, in percent of the diagonal of the contours' box (or the
     truth's): their mean, and what 95 % of them are within."""
@@ -73,28 +123,61 @@ def compare(result: trimesh.Trimesh, truth: trimesh.Trimesh, seed: int = 0, thre
     Raises:
         UserError: one of them has no faces or coordinates that are not finite.
     """
-    center = _checked(truth, "truth").mean((0, 1))
-    mine, true = _Surface(result, center, "result", threads), _Surface(truth, center, "truth", threads)
+    mine, true = _measured(result, truth, threads)
     low, high = true.triangles.min((0, 1)), true.triangles.max((0, 1))
     diagonal = float(np.linalg.norm(high - low))
     rng = np.random.default_rng(seed)
-    to_truth, cosine_there = mine.distances_to(true, rng)
-    to_result, cosine_back = true.distances_to(mine, rng)
-    chamfer = float(to_truth.mean() + to_result.mean()) / 2
+    distances = _distances(mine, true, SURFACE_SAMPLES, rng)
     closed = mine.topology.is_watertight and true.topology.is_watertight
+    to_truth = _boundary_distance(mine.boundary, true.boundary, rng)
     return Comparison(
-        chamfer_l1=chamfer,
-        chamfer_percent=100 * chamfer / diagonal,
-        f_score_0_5=_f_score(to_truth, to_result, 0.005 * diagonal),
-        f_score_1=_f_score(to_truth, to_result, 0.01 * diagonal),
-        normal_consistency=float(cosine_there.mean() + cosine_back.mean()) / 2,
+        chamfer_l1=distances.chamfer,
+        chamfer_percent=100 * distances.chamfer / diagonal,
+        f_score_0_5=distances.f_score(0.005 * diagonal),
+        f_score_1=distances.f_score(0.01 * diagonal),
+        normal_consistency=distances.normal_consistency,
         iou=_iou(mine.index, true.index, low, high, rng) if closed else None,
         components=mine.topology.parts,
         boundary_loops=mine.topology.boundary_loops,
         non_manifold_edges=mine.topology.non_manifold_edges,
         watertight=mine.topology.is_watertight,
         euler_number=mine.topology.euler_number,
-        boundary_error=_boundary_error(mine, true, diagonal, rng),
+        boundary_error=None if to_truth is None else 100 * to_truth / diagonal,
+    )
+
+
+def surface_distances(
+    result: trimesh.Trimesh, truth: trimesh.Trimesh, samples: int = SURFACE_SAMPLES, seed: int = 0, threads: int = 1
+) -> SurfaceDistances:
+    """The distances that `compare` summarises, from `samples` points of each surface.
+
+    Raises:
+        UserError: one of them has no faces or coordinates that are not finite.
+    """
+    mine, true = _measured(result, truth, threads)
+    return _distances(mine, true, samples, np.random.default_rng(seed))
+
+
+def compare_boundaries(
+    result: trimesh.Trimesh, truth: trimesh.Trimesh, near: float, seed: int = 0, threads: int = 1
+) -> BoundaryComparison:
+    """Compares the boundary curves, and pairs the loops so that the sum of the pairs' distances is least.
+
+    Two loops may be a pair where the mean distances from each to the other are both below `near`, in the meshes' unit:
+    then they run along each other, whereas a small hole near a long rim is no pair with it.
+
+    Raises:
+        UserError: one of them has no faces or coordinates that are not finite.
+    """
+    mine, true = _measured(result, truth, threads)
+    rng = np.random.default_rng(seed)
+    loops, true_loops = mine.boundary_loops, true.boundary_loops
+    return BoundaryComparison(
+        to_truth=_boundary_distance(mine.boundary, true.boundary, rng),
+        to_result=_boundary_distance(true.boundary, mine.boundary, rng),
+        loops=len(loops),
+        truth_loops=len(true_loops),
+        pairs=_count_pairs(loops, true_loops, near, rng),
     )
 
 
@@ -162,10 +245,10 @@ class _Surface:
         self.normals = normals / np.maximum(lengths, np.finfo(float).tiny)[:, None]
 
     def distances_to(
-        self, other: _Surface, rng: np.random.Generator
+        self, other: _Surface, samples: int, rng: np.random.Generator
     ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
         """From area-uniform samples to the other surface: distances, and |cos| between the normals there."""
-        chosen = _choose(self.areas, SURFACE_SAMPLES, rng)
+        chosen = _choose(self.areas, samples, rng)
         closest = other.index.closest(_random_points_in(self.triangles[chosen], rng))
         cosines = np.abs((self.normals[chosen] * other.normals[closest.triangles]).sum(1))
         return closest.distances, cosines
@@ -175,6 +258,23 @@ class _Surface:
         """The segments of the boundary curve."""
         sides = self.topology.boundary_sides
         return np.stack([self.triangles[sides // 3, sides % 3], self.triangles[sides // 3, (sides + 1) % 3]], 1)
+
+    @property
+    def boundary_loops(self) -> list[Float64[np.ndarray, "s 2 3"]]:
+        """The segments of each closed curve of the boundary."""
+        loop = self.topology.loop_of_boundary_side
+        ends = np.cumsum(np.bincount(loop, minlength=self.topology.boundary_loops))[:-1]
+        return np.split(self.boundary[np.argsort(loop, kind="stable")], ends) if len(loop) else []
+
+
+def _measured(result: trimesh.Trimesh, truth: trimesh.Trimesh, threads: int) -> tuple[_Surface, _Surface]:
+    """Both surfaces, moved to where the truth's centre is the origin."""
+    center = _checked(truth, "truth").mean((0, 1))
+    return _Surface(result, center, "result", threads), _Surface(truth, center, "truth", threads)
+
+
+def _distances(mine: _Surface, true: _Surface, samples: int, rng: np.random.Generator) -> SurfaceDistances:
+    return SurfaceDistances(*mine.distances_to(true, samples, rng), *true.distances_to(mine, samples, rng))
 
 
 def _checked(mesh: trimesh.Trimesh, name: str) -> Float64[np.ndarray, "f 3 3"]:
@@ -212,12 +312,6 @@ def _sample_segments(
     return start[chosen] + rng.random((count, 1)) * along[chosen]
 
 
-def _f_score(to_truth: np.ndarray, to_result: np.ndarray, threshold: float) -> float:
-    """Harmonic mean of precision (result near the truth) and recall (truth near the result)."""
-    precision, recall = float((to_truth <= threshold).mean()), float((to_result <= threshold).mean())
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
 def _iou(
     mine: TriangleIndex,
     true: TriangleIndex,
@@ -232,13 +326,41 @@ def _iou(
     return float((in_mine & in_true).sum() / max(int((in_mine | in_true).sum()), 1))
 
 
-def _boundary_error(mine: _Surface, true: _Surface, diagonal: float, rng: np.random.Generator) -> float | None:
-    """Mean distance from length-uniform samples of the result's boundary to the truth's, in percent."""
-    boundary, true_boundary = mine.boundary, true.boundary
-    if len(boundary) == 0 or len(true_boundary) == 0:
+def _boundary_distance(
+    curve: Float64[np.ndarray, "s 2 3"], other: Float64[np.ndarray, "t 2 3"], rng: np.random.Generator
+) -> float | None:
+    """Mean distance from length-uniform samples of a curve to the other; None where either is empty."""
+    if len(curve) == 0 or len(other) == 0:
         return None
-    points = _sample_segments(boundary, CONTOUR_SAMPLES, rng)
-    return float(100 * TriangleIndex.of_segments(true_boundary).closest(points).distances.mean() / diagonal)
+    points = _sample_segments(curve, CONTOUR_SAMPLES, rng)
+    return float(TriangleIndex.of_segments(other).closest(points).distances.mean())
+
+
+def _count_pairs(loops: list[np.ndarray], true_loops: list[np.ndarray], near: float, rng: np.random.Generator) -> int:
+    """How many loops find a partner nearer than `near` when each has one at most."""
+    if not loops or not true_loops:
+        return 0
+    forth = _loop_distances(loops, true_loops, np.ones((len(loops), len(true_loops)), bool), rng)
+    back = _loop_distances(true_loops, loops, forth.T < near, rng).T
+    costs = np.minimum(np.maximum(forth, back), near)
+    paired = linear_sum_assignment(costs)
+    return int((costs[paired] < near).sum())
+
+
+def _loop_distances(
+    loops: list[np.ndarray],
+    others: list[np.ndarray],
+    wanted: Bool[np.ndarray, "n m"],
+    rng: np.random.Generator,
+) -> Float64[np.ndarray, "n m"]:
+    """Mean distance from each loop to each other one, where wanted; infinite elsewhere."""
+    points = np.stack([_sample_segments(loop, LOOP_SAMPLES, rng) for loop in loops])
+    found = np.full(wanted.shape, np.inf)
+    for other, rows in enumerate(wanted.T):
+        if rows.any():
+            distances = TriangleIndex.of_segments(others[other]).closest(points[rows].reshape(-1, 3)).distances
+            found[rows, other] = distances.reshape(-1, LOOP_SAMPLES).mean(1)
+    return found
 
 
 def _contour_segments(sections: CrossSections) -> Float64[np.ndarray, "s 2 3"]:

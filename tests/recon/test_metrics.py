@@ -6,7 +6,7 @@ import trimesh
 
 from recon.errors import UserError
 from recon.inputs import CrossSections, Label, LabelVolume, Plane, Ring
-from recon.metrics import compare, contour_error, held_out_dice
+from recon.metrics import compare, compare_boundaries, contour_error, held_out_dice, surface_distances
 from recon.scene import LabelGrid
 
 
@@ -199,3 +199,68 @@ def test_dice_needs_the_same_voxels():
     volume = LabelVolume(np.zeros((3, 4, 2), np.uint16), np.eye(4), 0, np.array([0, 2]))
     with pytest.raises(ValueError, match="voxels"):
         held_out_dice(CrossSections((), volume=volume), LabelGrid(volume.labels, 2 * np.eye(4)))
+
+
+def annulus(inner, outer, segments=256, center=(0.0, 0.0)):
+    """A flat ring with a boundary loop at either radius."""
+    angles = np.linspace(0, 2 * np.pi, segments, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1)
+    a = np.arange(segments)
+    b = (a + 1) % segments
+    faces = np.concatenate([np.stack([a, b, b + segments], 1), np.stack([a, b + segments, a + segments], 1)])
+    vertices = np.concatenate([outer * circle, inner * circle]) + [*center, 0]
+    return trimesh.Trimesh(vertices, faces, process=False)
+
+
+def test_surface_distances_of_a_raised_disc():
+    """A disc of radius 1 below one of radius 2 at height 0.1: seen from the small one all is 0.1 away; of the large
+    one's area a quarter is, the rest looks at the rim."""
+    distances = surface_distances(disc(1.0, z=0.1), disc(2.0), samples=20_000)
+    assert distances.to_truth.shape == distances.to_result.shape == (20_000,)
+    assert distances.to_truth == pytest.approx(0.1, abs=1e-6)
+    radii = np.sqrt(np.random.default_rng(0).uniform(0, 4, 400_000))
+    assert distances.to_result.mean() == pytest.approx(np.hypot(0.1, np.maximum(radii - 1, 0)).mean(), rel=0.01)
+    assert distances.to_result.max() == pytest.approx(np.hypot(0.1, 1), rel=0.01)
+    assert distances.chamfer == pytest.approx((distances.to_truth.mean() + distances.to_result.mean()) / 2)
+    assert distances.normal_consistency == pytest.approx(1)
+    assert distances.f_score(0.101) == pytest.approx(2 * 0.25 / 1.25, rel=0.03)
+    assert distances.f_score(0.05) == 0
+
+
+def test_boundary_error_both_ways():
+    """The result lacks the hole of the truth: its own rim is exact, the truth's inner rim is 0.7 from it."""
+    found = compare_boundaries(disc(1.0), annulus(0.3, 1.0), near=0.1)
+    assert found.to_truth == pytest.approx(0, abs=1e-6)
+    assert found.to_result == pytest.approx(0.7 * 0.3 / 1.3, rel=0.02)
+    assert (found.loops, found.truth_loops, found.pairs, found.surplus, found.closed) == (1, 2, 1, 0, 1)
+
+
+def test_a_shifted_boundary():
+    """A circle moved sideways by d is |sqrt(1 + d^2 + 2 d cos t) - 1| away, 2 d / pi on average; it stays a pair."""
+    found = compare_boundaries(disc(1.0).apply_translation([0.05, 0, 0]), disc(1.0), near=0.05)
+    assert found.to_truth == pytest.approx(0.05 * 2 / np.pi, rel=0.01)
+    assert found.to_result == pytest.approx(found.to_truth, rel=0.01)
+    assert (found.surplus, found.closed) == (0, 0)
+    apart = compare_boundaries(disc(1.0).apply_translation([0.05, 0, 0]), disc(1.0), near=0.03)
+    assert (apart.surplus, apart.closed) == (1, 1)
+
+
+def test_a_hole_beside_the_rim_is_surplus():
+    """A small hole near the rim is no pair with it, though every point of the hole is nearer to the rim than `near`."""
+    holed = trimesh.util.concatenate([disc(1.0), annulus(0.02, 0.03, center=(0.95, 0))])
+    found = compare_boundaries(holed, disc(1.0), near=0.2)
+    assert (found.loops, found.pairs, found.surplus, found.closed) == (3, 1, 2, 0)
+
+
+def test_a_hole_in_another_place_is_surplus_and_the_true_one_closed():
+    truth, result = annulus(0.2, 1.0), annulus(0.2, 1.0)
+    result.vertices[256:, 0] += 0.5
+    found = compare_boundaries(result, truth, near=0.1)
+    assert (found.loops, found.truth_loops, found.surplus, found.closed) == (2, 2, 1, 1)
+
+
+def test_closed_surfaces_have_no_boundaries_to_compare():
+    found = compare_boundaries(trimesh.creation.icosphere(2), trimesh.creation.icosphere(2), near=0.1)
+    assert (found.to_truth, found.to_result, found.loops, found.surplus, found.closed) == (None, None, 0, 0, 0)
+    opened = compare_boundaries(disc(1.0), trimesh.creation.icosphere(2), near=0.1)
+    assert (opened.to_truth, opened.to_result, opened.surplus, opened.closed) == (None, None, 1, 0)
