@@ -1,7 +1,7 @@
-"""The file formats that exist. A new one is a module in this folder and one line in `FORMATS`.
+"""The formats of inputs that exist. A new one is a module in this folder and one line in `FORMATS`.
 
-A module that reads has `read(path, options) -> CrossSections`; modules load only when their format is met. Mesh formats
-have a registry of their own, `recon.formats.meshes`.
+A module that reads has `read(path, options)` and gives `CrossSections` or `PointCloud`, as its row's options say;
+modules load only when their format is met. Mesh formats have a registry of their own, `recon.formats.meshes`.
 """
 
 from __future__ import annotations
@@ -9,37 +9,30 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
-
-import msgspec
+from types import ModuleType
+from typing import overload
 
 from recon.errors import UserError
+from recon.formats.options import InputOptions as InputOptions
+from recon.formats.options import PointOptions, SliceOptions
 from recon.formats.untrusted import failures_named
-from recon.inputs import CrossSections
+from recon.inputs import CrossSections, Input, PointCloud
 
-
-class ReadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to understand the input's files."""
-
-    keep_every: Annotated[int, msgspec.Meta(ge=1)] = 1
-    """Use every k-th slice of a label volume and compare the result with the rest."""
-    axis: int | None = None
-    """Array axis (0, 1, 2) that the slices of a label volume run along; by default the coarsest."""
-    spacing: tuple[float, float, float] | None = None
-    """Voxel size of an image stack: column step, row step, slice step, in --unit."""
-    unit: str | None = None
-    """Unit of length of the input's coordinates (mm, m) where the file does not say."""
+ReadOptions = SliceOptions  # the former name
 
 
 @dataclass(frozen=True)
 class Format:
-    """One row of the registry. `suffixes` in lower case, the longest match wins; `folder` says that a folder of such
-    files is one input."""
+    """One row of the registry. `suffixes` in lower case, the longest match wins; `options` are those of the kind of
+    input that it yields; `folder` says that a folder of such files is one input, `holds` what a folder of this format
+    has in it by name."""
 
     name: str
     module: str
     suffixes: tuple[str, ...]
+    options: type[SliceOptions] | type[PointOptions] = SliceOptions
     folder: bool = False
+    holds: tuple[str, ...] = ()
 
 
 FORMATS: tuple[Format, ...] = (
@@ -49,11 +42,12 @@ FORMATS: tuple[Format, ...] = (
     Format("DICOM RTSTRUCT or SEG", "recon.formats.dicom", (".dcm",), folder=True),
     Format("image stack", "recon.formats.image_stack", (".tif", ".tiff", ".png"), folder=True),
     Format("GeoJSON elevation contours", "recon.formats.geojson", (".geojson", ".json")),
+    Format("PLY points", "recon.formats.ply_points", (".ply",), PointOptions),
 )
 
 
 def format_of(path: Path) -> Format:
-    """The format that reads this path, chosen by its name, or by the files in it where it is a folder.
+    """The format that reads this path, chosen by its name, or by what is in it where it is a folder.
 
     Raises:
         UserError: it does not exist, or no format reads it, or a folder holds files of several formats.
@@ -63,11 +57,16 @@ def format_of(path: Path) -> Format:
     if not path.is_dir():
         fitting = _by_suffix(path)
         if fitting is None:
-            known = ", ".join(suffix for format_ in FORMATS for suffix in format_.suffixes)
-            raise UserError(f"{path}: its format is not known by its name; the formats of slices are {known}")
+            raise UserError(
+                f"{path}: its format is not known by its name; the formats of slices are {_known(SliceOptions)}, "
+                f"those of points {_known(PointOptions)}"
+            )
         return fitting
     with failures_named(path):
         files = [file for file in path.iterdir() if not file.name.startswith(".")]
+    for format_ in FORMATS:
+        if format_.holds and all((path / name).exists() for name in format_.holds):
+            return format_
     found = {fitting for file in files if (fitting := _by_suffix(file))}
     stacks = [format_ for format_ in FORMATS if format_ in found and format_.folder]
     if len(stacks) == 1:
@@ -80,29 +79,71 @@ def format_of(path: Path) -> Format:
     raise UserError(f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif)")
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
-    """Reads the input at the path.
+def options_type_of(path: Path) -> type[SliceOptions] | type[PointOptions]:
+    """The class of the options that `read` takes for this path; it tells the kind of input.
+
+    Raises:
+        UserError: as `format_of`.
+    """
+    return format_of(path).options
+
+
+@overload
+def read(path: Path, options: SliceOptions) -> CrossSections: ...
+@overload
+def read(path: Path, options: PointOptions) -> PointCloud: ...
+@overload
+def read(path: Path, options: InputOptions | None = None) -> Input: ...
+def read(path: Path, options: InputOptions | None = None) -> Input:
+    """Reads the input at the path, by default with the options that its kind has by themselves.
 
     Raises:
         UserError: as `format_of`, what is wrong in the file, or an option that does not fit what it holds.
     """
-    if options.keep_every < 1:
-        raise UserError(f"--keep-every {options.keep_every}: every slice is 1, every second is 2, and so on")
+    format_ = format_of(path)
+    options = format_.options() if options is None else options
+    if not isinstance(options, format_.options):
+        kinds = {SliceOptions: "slices", PointOptions: "points"}
+        raise UserError(f"{path}: holds {kinds[format_.options]}; options for {kinds[type(options)]} do not fit it")
     if options.unit not in (None, "mm", "m"):
         raise UserError(f"--unit {options.unit}: the unit of length is mm or m")
-    format_ = format_of(path)
+    reader = importlib.import_module(format_.module)
+    found = (
+        _sections(reader, path, options, format_)
+        if isinstance(options, SliceOptions)
+        else _cloud(reader, path, options)
+    )
+    if options.unit not in (None, found.unit):
+        note = f"The file states its unit, {found.unit}; --unit {options.unit} is not used."
+        return replace(found, notes=(*found.notes, note))
+    return found
+
+
+def _sections(reader: ModuleType, path: Path, options: SliceOptions, format_: Format) -> CrossSections:
+    """Slices, with the options that choose among them checked."""
+    if options.keep_every < 1:
+        raise UserError(f"--keep-every {options.keep_every}: every slice is 1, every second is 2, and so on")
     if options.spacing is not None and format_.name != "image stack":
         raise UserError(f"--spacing: {path} states its own spacing; the option is for image stacks")
-    sections = importlib.import_module(format_.module).read(path, options)
+    sections = reader.read(path, options)
     if sections.volume is None and (options.keep_every != 1 or options.axis is not None):
         raise UserError(f"--keep-every and --axis choose slices of a label volume; {path} holds contours")
-    if options.unit not in (None, sections.unit):
-        note = f"The file states its unit, {sections.unit}; --unit {options.unit} is not used."
-        return replace(sections, notes=(*sections.notes, note))
     return sections
+
+
+def _cloud(reader: ModuleType, path: Path, options: PointOptions) -> PointCloud:
+    """Points, those that the options choose."""
+    from recon.thinning import chosen
+
+    return chosen(reader.read(path, options), options, path)
 
 
 def _by_suffix(path: Path) -> Format | None:
     """The format with the longest suffix that the name ends with."""
     fitting = [(len(suffix), f) for f in FORMATS for suffix in f.suffixes if path.name.lower().endswith(suffix)]
     return max(fitting, key=lambda match: match[0])[1] if fitting else None
+
+
+def _known(options: type[SliceOptions] | type[PointOptions]) -> str:
+    """The suffixes of one kind of input."""
+    return ", ".join(suffix for format_ in FORMATS if format_.options is options for suffix in format_.suffixes)
