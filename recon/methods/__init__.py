@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from recon.errors import UserError
-from recon.inputs import CrossSections
+from recon.inputs import CrossSections, Input, PointCloud
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the registry. `module` holds the function `function` and the class `config`, whose `at(quality)` gives
-    the config of a quality; where the method trains, also the function `budget`, which fits a config to a time."""
+    """One row of the registry. `takes` is the kind of input, `inputs` says in words which of that kind.
+
+    `module` holds the function `function` and the class `config`, whose `at(quality)` gives the config of a quality;
+    where the method trains, also the function `budget`, which fits a config to a time; where it knows beforehand what
+    it will cost, the function `estimate`.
+    """
 
     name: str
+    takes: type[CrossSections] | type[PointCloud]
     inputs: str
     good_for: str
     source: str
@@ -28,20 +33,28 @@ class Method:
     function: str
     config: str
     budget: str = ""
+    estimate: str = ""
 
     def load(self) -> tuple[Callable[..., Any], type]:
         """The method's function and its config class."""
         module = importlib.import_module(self.module)
         return getattr(module, self.function), getattr(module, self.config)
 
-    def fitting(self, sections: CrossSections, config: Any, device: str, minutes: float) -> Any:
+    def fitting(self, input: Input, config: Any, device: str, minutes: float) -> Any:
         """The config whose training takes about that long on this machine."""
-        return getattr(importlib.import_module(self.module), self.budget)(sections, config, device, minutes)
+        return getattr(importlib.import_module(self.module), self.budget)(input, config, device, minutes)
+
+    def cost(self, input: Input, config: Any, device: str) -> tuple[float, float] | None:
+        """About how many seconds and megabytes (10^6 bytes) the method will take; None where it cannot say."""
+        if not self.estimate:
+            return None
+        return getattr(importlib.import_module(self.module), self.estimate)(input, config, device)
 
 
 METHODS: tuple[Method, ...] = (
     Method(
         name="least-bending",
+        takes=CrossSections,
         inputs="cross-sections (contours on any planes)",
         good_for="the default for contours: seconds on a CPU, passes through the outlines",
         source="variational implicit surface, Relief's own; compare Turk & O'Brien 1999",
@@ -51,6 +64,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="morphing",
+        takes=CrossSections,
         inputs="cross-sections (slices of a label volume)",
         good_for="the default for label volumes: many labels at once, no gap and no overlap",
         source="shape-based interpolation (Raya & Udupa 1990) along registered slices (Penney et al. 2004)",
@@ -60,6 +74,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="height-field",
+        takes=CrossSections,
         inputs="cross-sections (elevation contours)",
         good_for="the default for terrain: an open surface over the contours' extent",
         source="thin-plate elevation with band constraints, Relief's own; compare Hutchinson 1989",
@@ -69,6 +84,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="orex",
+        takes=CrossSections,
         inputs="cross-sections (contours or label volumes)",
         good_for="the published neural field; hours on a CPU, minutes on CUDA",
         source="Sawdayee, Vaxman, Bermano: OReX, CVPR 2023",
