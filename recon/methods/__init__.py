@@ -13,6 +13,7 @@ from typing import Any
 
 from recon.errors import UserError
 from recon.inputs import CrossSections, Input, PointCloud
+from recon.limits import Cost
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class Method:
         """The config whose training takes about that long on this machine."""
         return getattr(importlib.import_module(self.module), self.budget)(input, config, device, minutes)
 
-    def cost(self, input: Input, config: Any, device: str) -> tuple[float, float] | None:
-        """About how many seconds and megabytes (10^6 bytes) the method will take; None where it cannot say."""
+    def cost(self, input: Input, config: Any, device: str) -> Cost | None:
+        """About what the method will take; None where it cannot say. An `estimate` may leave the remedy out."""
         if not self.estimate:
             return None
-        return getattr(importlib.import_module(self.module), self.estimate)(input, config, device)
+        return Cost(*getattr(importlib.import_module(self.module), self.estimate)(input, config, device))
 
 
 METHODS: tuple[Method, ...] = (
@@ -92,6 +93,26 @@ METHODS: tuple[Method, ...] = (
         function="orex",
         config="OrexConfig",
         budget="fit_to_minutes",
+    ),
+    Method(
+        name="poisson",
+        takes=PointCloud,
+        inputs="points",
+        good_for="a baseline: watertight from closed, well oriented clouds; rounds off boundaries",
+        source="Kazhdan, Hoppe: Screened Poisson Surface Reconstruction, 2013 (Open3D)",
+        module="recon.methods.poisson",
+        function="poisson",
+        config="PoissonConfig",
+    ),
+    Method(
+        name="ball-pivoting",
+        takes=PointCloud,
+        inputs="points without noise",
+        good_for="a baseline: a mesh of the points themselves; leaves small holes",
+        source="Bernardini et al.: The Ball-Pivoting Algorithm for Surface Reconstruction, 1999 (Open3D)",
+        module="recon.methods.ball_pivoting",
+        function="ball_pivoting",
+        config="BallPivotingConfig",
     ),
 )
 
