@@ -41,7 +41,7 @@ class PoissonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Depth of the octree: its cells are 1.1 times the longest side over 2^depth. By default as small as the points'
     spacing."""
     closed: bool = False
-    """Keep the whole surface: the thing is closed."""
+    """The thing is closed: keep the whole surface. Holes wider than what surrounds them may stay."""
     open: bool = False
     """Cut off what is far from the points: the thing is open."""
 

@@ -63,7 +63,7 @@ def test_poisson_closes_a_sphere_and_says_so():
     assert "taken as closed" in scene.notes[0]
 
 
-def test_poisson_leaves_a_hemisphere_open_and_closes_it_when_told():
+def test_poisson_leaves_a_hemisphere_open():
     cloud = PointCloud(hemisphere())
     scene = poisson(cloud, DRAFT, Trainer())
     facts = mesh_facts(scene.mesh)
@@ -72,8 +72,14 @@ def test_poisson_leaves_a_hemisphere_open_and_closes_it_when_told():
     to_equator = np.hypot(np.linalg.norm(rim[:, :2], axis=1) - 1, rim[:, 2])
     assert to_equator.max() < 3 * spacing(cloud.points)
     assert "taken as open" in scene.notes[0]
+
+
+def test_poisson_closes_a_bowl_when_told():
+    points = sphere(4000)
+    cloud = PointCloud(points[points[:, 2] < 0.7])
     told = poisson(cloud, PoissonConfig(depth=6, closed=True), Trainer())
     assert mesh_facts(told.mesh).watertight and "as asked for" in told.notes[0]
+    assert not mesh_facts(poisson(cloud, DRAFT, Trainer()).mesh).watertight
 
 
 def test_poisson_takes_the_files_normals():
