@@ -20,6 +20,7 @@ from recon.errors import UserError
 from recon.inputs import PointCloud
 from recon.methods.tangent_planes import distinct, oriented_normals, spacing
 from recon.scene import Frame, Scene
+from recon.surface.cleaning import without_holes
 from recon.surface.topology import Topology
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class PoissonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Depth of the octree: its cells are 1.1 times the longest side over 2^depth. By default as small as the points'
     spacing."""
     closed: bool = False
-    """The thing is closed: keep the whole surface. Holes wider than what surrounds them may stay."""
+    """The thing is closed: keep the whole surface, capped where it runs into the octree's box."""
     open: bool = False
     """Cut off what is far from the points: the thing is open."""
 
@@ -113,8 +114,9 @@ class PoissonStage:
     def result(self) -> trimesh.Trimesh:
         import trimesh
 
-        keep = np.ones(len(self.faces), bool) if self.is_closed else self._near_faces
-        mesh = trimesh.Trimesh(self.vertices, self.faces[keep], process=False)
+        if self.is_closed:
+            return without_holes(trimesh.Trimesh(self.vertices, self.faces, process=False), len(self.faces))
+        mesh = trimesh.Trimesh(self.vertices, self.faces[self._near_faces], process=False)
         mesh.remove_unreferenced_vertices()
         return mesh
 
