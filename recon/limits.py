@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from recon.errors import UserError
+
+
+class Cost(NamedTuple):
+    """What work will take, about: seconds, megabytes (10^6 bytes) of memory; and what would need less memory."""
+
+    seconds: float
+    megabytes: float
+    remedy: str = "--quality draft needs less"
 
 
 def available_memory() -> int | None:

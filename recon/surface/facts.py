@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from recon.surface.boundary import boundary_in
 from recon.surface.intersections import count_self_intersections
 from recon.surface.topology import Topology
 
@@ -28,6 +29,8 @@ class MeshFacts(msgspec.Struct, frozen=True):
     components: int
     """Parts connected through edges; the wall of a cavity is one of its own."""
     boundary_loops: int
+    boundary_lengths: tuple[float, ...]
+    """The length of each of these loops, the longest first."""
     non_manifold_edges: int
     """Edges with more than two faces."""
     non_manifold_vertices: int
@@ -56,6 +59,7 @@ def mesh_facts(mesh: trimesh.Trimesh) -> MeshFacts:
         euler_number=topology.euler_number,
         components=topology.parts,
         boundary_loops=topology.boundary_loops,
+        boundary_lengths=tuple(boundary_in(topology, vertices).lengths.tolist()),
         non_manifold_edges=topology.non_manifold_edges,
         non_manifold_vertices=topology.non_manifold_vertices,
         self_intersections=count_self_intersections(vertices, faces) if small_enough else None,
