@@ -28,7 +28,6 @@ import datetime
 import json
 import platform
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -39,9 +38,10 @@ import trimesh
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from points_baselines import BASELINES, missing
+from points_baselines import BASELINES
 from points_inputs import (
     ASKED,
+    FROM_FILE,
     GOALS,
     SHAPES,
     SPARSE,
@@ -52,16 +52,16 @@ from points_inputs import (
     spacing_of,
     truth_of,
 )
+from points_running import problem_with, solve, timed, warm_up
+from points_samples import normals_rows, upsampling_rows
+from points_scans import scan_rows
 
 from recon.errors import UserError
-from recon.formats.meshes import whole
 from recon.inputs import PointCloud
-from recon.methods import method_named
 from recon.metrics import SURFACE_SAMPLES, compare_boundaries, surface_distances
 from recon.surface.topology import Topology
-from recon.training import Trainer
 
-TABLES: dict[str, list[Case]] = {
+SURFACES: dict[str, list[Case]] = {
     "accuracy": [Case(name, 20_000) for name in SHAPES],
     "noise": [Case(name, 20_000, 0.5) for name in SHAPES],
     "sparse": [Case("tshirt_open", 5_000), Case("tshirt_open", 1_000)],
@@ -74,6 +74,7 @@ TABLES: dict[str, list[Case]] = {
     ],
     "outliers": [Case(name, 20_000, noise, outliers=0.05) for name in ("tshirt_open", "fish") for noise in (0.0, 0.5)],
 }
+OTHERS = ("normals", "upsampling", "scans")
 # Decimals of each figure, and which of several clouds' figures is shown: the worst, the median, or from least to most.
 FIGURES: dict[str, tuple[int, str]] = {
     "CD": (2, "most"),
@@ -104,27 +105,51 @@ def main() -> None:
     if not arguments.json:
         machine = platform.processor() or platform.machine()
         print(f"{datetime.date.today()}, {machine}, Python {platform.python_version()}, one thread")
-    methods = [name for name in arguments.methods.split(",") if _can_run(name)]
+    methods = arguments.methods.split(",")
+    for name, problem in [(name, problem_with(name)) for name in methods]:
+        if problem:
+            print(f"{name}: skipped, {problem}", file=sys.stderr)
+            methods.remove(name)
     for name in methods:
-        _warm_up(name)
+        warm_up(name)
     measured: list[dict] = []
     for table in arguments.tables.split(","):
-        rivals = ["screened-poisson"] if table == "vipss" and "screened-poisson" not in methods else []
-        rows = []
-        for case in _cases(table, arguments):
-            found = list(_measure_all(case, [*rivals, *methods], arguments))
-            measured += found
-            rows += _rows(case, found)
+        if table in SURFACES:
+            rows = _surface_rows(table, methods, arguments, measured)
+        else:
+            rows = _other_rows(table, methods, arguments)
+            measured += rows
         if not arguments.json:
             _print_table(table, rows)
     if arguments.json:
         json.dump(measured, sys.stdout, indent=1)
 
 
+def _surface_rows(
+    table: str, methods: list[str], arguments: argparse.Namespace, measured: list[dict]
+) -> list[dict[str, str]]:
+    """The rows of a table of surfaces against truths; every measurement by itself is added to `measured`."""
+    rivals = ["screened-poisson"] if table == "vipss" and "screened-poisson" not in methods else []
+    rows = []
+    for case in _cases(table, arguments):
+        found = list(_measure_all(case, [*rivals, *methods], arguments))
+        measured += found
+        rows += _rows(case, found)
+    return rows
+
+
+def _other_rows(table: str, methods: list[str], arguments: argparse.Namespace) -> list[dict[str, str]]:
+    """The rows of a table of normals, of denser clouds, or of scans."""
+    if table == "scans":
+        return scan_rows([name for name in methods if name != "prototype"])
+    seed = next((sample for sample in arguments.seeds.split(",") if sample != FROM_FILE), "3")
+    return {"normals": normals_rows, "upsampling": upsampling_rows}[table](methods, seed)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", default="sheets,poisson,ball-pivoting", help=f"also {', '.join(BASELINES)}")
-    parser.add_argument("--tables", default="", help=f"all, or of {', '.join(TABLES)}")
+    parser.add_argument("--tables", default="", help=f"all, or of {', '.join([*SURFACES, *OTHERS])}")
     parser.add_argument("--inputs", default="", help="instead of the table's own inputs")
     parser.add_argument("--noise", default="", help="instead of the table's own, in percent of the diagonal")
     parser.add_argument("--points", default="", help="instead of the table's own number")
@@ -135,13 +160,16 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     own = arguments.inputs or arguments.noise or arguments.points
     arguments.tables = arguments.tables or ("accuracy" if own else "accuracy,noise,sparse,dense,vipss")
-    arguments.tables = ",".join(TABLES) if arguments.tables == "all" else arguments.tables
+    arguments.tables = ",".join([*SURFACES, *OTHERS]) if arguments.tables == "all" else arguments.tables
+    for table in arguments.tables.split(","):
+        if table not in [*SURFACES, *OTHERS]:
+            parser.error(f"--tables {table}: there is no such table")
     return arguments
 
 
 def _cases(table: str, arguments: argparse.Namespace) -> list[Case]:
     """The table's cases, with what the arguments put in the place of their own."""
-    cases = TABLES[table]
+    cases = SURFACES[table]
     if arguments.inputs:
         cases = [replace(cases[0], input=name) for name in arguments.inputs.split(",")]
     for option, field, kind in ((arguments.noise, "noise", float), (arguments.points, "points", int)):
@@ -153,38 +181,6 @@ def _cases(table: str, arguments: argparse.Namespace) -> list[Case]:
     return [case for case in dict.fromkeys(cases) if is_there(case.input)]
 
 
-def _can_run(name: str) -> bool:
-    """Whether there is such a method here; if not, it is said."""
-    problem = missing(name)
-    if name not in BASELINES:
-        try:
-            method_named(name)
-        except UserError as error:
-            problem = str(error)
-    if problem:
-        print(f"{name}: skipped, {problem}", file=sys.stderr)
-    return problem is None
-
-
-def _warm_up(name: str) -> None:
-    """Solves small clouds, open and closed, clean and noisy, so that everything is compiled and loaded."""
-    rng = np.random.default_rng(0)
-    directions = rng.standard_normal((1_500, 3))
-    ellipsoid = [1.0, 0.8, 0.6] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    x, y = rng.uniform(-1, 1, (2, 1_500))
-    for points in (ellipsoid, np.stack([x, y, 0.3 * x**2 - 0.2 * y**3], 1)):
-        for noise in (0.0, 0.02):
-            _solve(name, points + noise * rng.standard_normal(points.shape), noise)
-
-
-def _solve(name: str, points: np.ndarray, noise: float) -> trimesh.Trimesh:
-    """The mesh that a method makes of the points, in their coordinates."""
-    if name in BASELINES:
-        return BASELINES[name](points, noise)
-    function, config = method_named(name).load()
-    return whole(function(PointCloud(points), config.at("standard"), Trainer()))  # type: ignore[attr-defined]
-
-
 def _measure_all(case: Case, methods: list[str], arguments: argparse.Namespace) -> Iterator[dict]:
     """A measurement for each method and cloud of the case."""
     clouds = {sample: cloud_of(case, sample) for sample in arguments.seeds.split(",")}
@@ -194,7 +190,8 @@ def _measure_all(case: Case, methods: list[str], arguments: argparse.Namespace) 
                 continue
             names = {**asdict(case), "method": name, "cloud": sample}
             try:
-                mesh, costs = _timed(name, points, 0.01 * case.noise * diagonal_of(case.input))
+                cloud, noise = PointCloud(points), 0.01 * case.noise * diagonal_of(case.input)
+                mesh, costs = timed(lambda name=name, cloud=cloud, noise=noise: solve(name, cloud, noise))
                 figures = _figures(mesh, truth_of(case.input), spacing_of(points), arguments.samples)
             except (UserError, RuntimeError, ValueError) as problem:
                 print(f"{case.title} {case.noise} {name} {sample}: failed, {problem}", file=sys.stderr)
@@ -206,30 +203,6 @@ def _measure_all(case: Case, methods: list[str], arguments: argparse.Namespace) 
             if arguments.keep:
                 arguments.keep.mkdir(parents=True, exist_ok=True)
                 mesh.export(arguments.keep / f"{case.title}-{case.points}-{case.noise}-{name}-{sample}.ply")
-
-
-def _timed(name: str, points: np.ndarray, noise: float) -> tuple[trimesh.Trimesh, dict[str, float]]:
-    """The mesh, with the CPU seconds that it took and the most memory that the process held meanwhile."""
-    _forget_peak()
-    start = time.process_time()
-    mesh = _solve(name, points, noise)
-    return mesh, {"CPU s": time.process_time() - start, "MB": _peak_megabytes()}
-
-
-def _forget_peak() -> None:
-    """Starts the kernel's record of the process's peak memory anew, on Linux."""
-    record = Path("/proc/self/clear_refs")
-    if record.exists():
-        record.write_text("5")
-
-
-def _peak_megabytes() -> float:
-    """The process's peak memory; not a number where the system does not tell."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1000
 
 
 def _figures(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, spacing: float, samples: int) -> dict[str, float]:
@@ -275,7 +248,7 @@ def _rows(case: Case, measured: list[dict]) -> list[dict[str, str]]:
             rows.append({"method": title, **{key: _text(key, bound) for key, bound in bounds.items()}})
     for name in dict.fromkeys(row["method"] for row in measured):
         rows.append({"method": name, **_cells(case, [row for row in measured if row["method"] == name])})
-    start = {"input": case.title, "points": f"{case.points:,}", "noise %": f"{case.noise:g}"}
+    start = {"input": case.title, "points": f"{case.points:,}", "noise %": f"{case.noise:g}", "method": ""}
     return [{**start, **dict.fromkeys(FIGURES, ""), **row} for row in rows]
 
 
@@ -324,11 +297,11 @@ def _print_table(title: str, rows: list[dict[str, str]]) -> None:
     """Prints rows as a Markdown table, without the columns that are empty throughout."""
     if not rows:
         return
-    names = ["input", "points", "noise %", "method", *FIGURES]
-    names = [name for name in names if any(row[name] for row in rows)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    names = [name for name in names if any(row.get(name) for row in rows)]
     print(f"\n### {title}\n\n| {' | '.join(names)} |\n|{' --- |' * len(names)}")
     for row in rows:
-        print(f"| {' | '.join(row[name] for name in names)} |")
+        print(f"| {' | '.join(row.get(name, '') for name in names)} |")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from points_inputs import DATA, spacing_of
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from recon.surface.marching import isosurface
 from render.raycasting import import_open3d
@@ -53,7 +53,7 @@ def nearest_point(points: np.ndarray, noise: float, resolution: int = 128) -> tr
     near = 0.005 * (high - low).max()
     cells = _cells_near(points, origin, step, nodes, near)[:, None] + corner  # (n, 8, 3)
     at = np.unique(cells.reshape(-1, 3), axis=0)
-    distances, nearest = cKDTree(points).query(origin + step * at)
+    distances, nearest = KDTree(points).query(origin + step * at)
     gradients = (origin + step * at - points[nearest]) / np.maximum(distances, 1e-12)[:, None]
     number = np.full(nodes, -1)
     number[tuple(at.T)] = np.arange(len(at))

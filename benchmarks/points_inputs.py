@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 DATA = Path(os.environ.get("RELIEF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SHAPES = ("tshirt_open", "mountain_open", "lionstatue_open", "plane_holes_open", "fish", "koala", "wingnut")
@@ -116,7 +116,7 @@ def cloud_of(case: Case, sample: str) -> np.ndarray | None:
     if sample == FROM_FILE:
         return _cloud_in_file(case)
     rng = np.random.default_rng(int(sample))
-    points = _area_samples(truth_of(case.input), case.points, case.density, rng)
+    points = area_samples(truth_of(case.input), case.points, case.density, rng)
     points += 0.01 * case.noise * diagonal_of(case.input) * rng.standard_normal(points.shape)
     strays = int(case.outliers * case.points)
     low, high = truth_of(case.input).bounds
@@ -135,7 +135,7 @@ def _cloud_in_file(case: Case) -> np.ndarray | None:
     return np.loadtxt(sparse) if sparse.is_file() and case.noise == 0 else None
 
 
-def _area_samples(mesh: trimesh.Trimesh, count: int, density: float, rng: np.random.Generator) -> np.ndarray:
+def area_samples(mesh: trimesh.Trimesh, count: int, density: float, rng: np.random.Generator) -> np.ndarray:
     """Points uniform over the area, or with a density that grows exponentially along the longest side, by rejection."""
     axis = int(np.argmax(mesh.extents))
     low, size = mesh.bounds[0, axis], mesh.extents[axis]
@@ -150,5 +150,5 @@ def _area_samples(mesh: trimesh.Trimesh, count: int, density: float, rng: np.ran
 def spacing_of(points: np.ndarray) -> float:
     """The median over the points of sqrt(pi d^2 / 8), d the distance to the 8th neighbour: the side of the square that
     a point has for itself on a surface."""
-    distance = cKDTree(points).query(points[:: max(1, len(points) // 5_000)], 9)[0][:, 8]
+    distance = KDTree(points).query(points[:: max(1, len(points) // 5_000)], 9)[0][:, 8]
     return float(np.sqrt(np.pi / 8) * np.median(distance))
