@@ -11,7 +11,7 @@ from points_running import solve, timed
 from recon.errors import UserError
 from recon.formats import ReadOptions, read
 from recon.inputs import PointCloud
-from recon.surface.closest import TriangleIndex
+from recon.surface.deviation import point_distances
 from recon.surface.topology import Topology
 
 SCANS = (
@@ -49,10 +49,8 @@ def _row(name: str, cloud: PointCloud, method: str) -> dict[str, str]:
     except UserError as problem:
         print(f"{name} {method}: failed, {problem}", file=sys.stderr)
         return {**row, "µs a point": "failed"}
-    center = cloud.points.mean(0)
-    index = TriangleIndex(np.asarray(mesh.vertices)[mesh.faces] - center)
     spacing = spacing_of(cloud.points)
-    distances = index.closest(cloud.points - center).distances / spacing
+    distances = point_distances(mesh, cloud.points) / spacing
     topology = Topology(np.asarray(mesh.faces), len(mesh.vertices))
     microseconds = 1e6 * costs["CPU s"] / len(cloud.points)
     row |= {

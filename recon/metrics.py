@@ -5,6 +5,7 @@ Definitions stand in docs/metrics.md. Distances go from points to the exact othe
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from recon.errors import UserError
 from recon.inputs import BACKGROUND, CrossSections
 from recon.scene import LabelGrid
+from recon.surface.boundary import Boundary, boundary_in
 from recon.surface.closest import TriangleIndex
 from recon.surface.topology import Topology
 
@@ -129,7 +131,7 @@ def compare(result: trimesh.Trimesh, truth: trimesh.Trimesh, seed: int = 0, thre
     rng = np.random.default_rng(seed)
     distances = _distances(mine, true, SURFACE_SAMPLES, rng)
     closed = mine.topology.is_watertight and true.topology.is_watertight
-    to_truth = _boundary_distance(mine.boundary, true.boundary, rng)
+    to_truth = _boundary_distance(mine.boundary.segments, true.boundary.segments, rng)
     return Comparison(
         chamfer_l1=distances.chamfer,
         chamfer_percent=100 * distances.chamfer / diagonal,
@@ -171,10 +173,10 @@ def compare_boundaries(
     """
     mine, true = _measured(result, truth, threads)
     rng = np.random.default_rng(seed)
-    loops, true_loops = mine.boundary_loops, true.boundary_loops
+    loops, true_loops = mine.boundary.loops, true.boundary.loops
     return BoundaryComparison(
-        to_truth=_boundary_distance(mine.boundary, true.boundary, rng),
-        to_result=_boundary_distance(true.boundary, mine.boundary, rng),
+        to_truth=_boundary_distance(mine.boundary.segments, true.boundary.segments, rng),
+        to_result=_boundary_distance(true.boundary.segments, mine.boundary.segments, rng),
         loops=len(loops),
         truth_loops=len(true_loops),
         pairs=_count_pairs(loops, true_loops, near, rng),
@@ -237,6 +239,7 @@ class _Surface:
 
     def __init__(self, mesh: trimesh.Trimesh, center: Float64[np.ndarray, "3"], name: str, threads: int) -> None:
         self.triangles = _checked(mesh, name) - center
+        self._vertices = np.asarray(mesh.vertices, np.float64) - center
         self.topology = Topology(np.asarray(mesh.faces), len(mesh.vertices))
         self.index = TriangleIndex(self.triangles, threads)
         normals = np.cross(self.triangles[:, 1] - self.triangles[:, 0], self.triangles[:, 2] - self.triangles[:, 0])
@@ -253,18 +256,10 @@ class _Surface:
         cosines = np.abs((self.normals[chosen] * other.normals[closest.triangles]).sum(1))
         return closest.distances, cosines
 
-    @property
-    def boundary(self) -> Float64[np.ndarray, "s 2 3"]:
-        """The segments of the boundary curve."""
-        sides = self.topology.boundary_sides
-        return np.stack([self.triangles[sides // 3, sides % 3], self.triangles[sides // 3, (sides + 1) % 3]], 1)
-
-    @property
-    def boundary_loops(self) -> list[Float64[np.ndarray, "s 2 3"]]:
-        """The segments of each closed curve of the boundary."""
-        loop = self.topology.loop_of_boundary_side
-        ends = np.cumsum(np.bincount(loop, minlength=self.topology.boundary_loops))[:-1]
-        return np.split(self.boundary[np.argsort(loop, kind="stable")], ends) if len(loop) else []
+    @cached_property
+    def boundary(self) -> Boundary:
+        """The boundary curves."""
+        return boundary_in(self.topology, self._vertices)
 
 
 def _measured(result: trimesh.Trimesh, truth: trimesh.Trimesh, threads: int) -> tuple[_Surface, _Surface]:

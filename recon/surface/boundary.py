@@ -25,6 +25,13 @@ class Boundary(NamedTuple):
         """How long each loop is."""
         return np.bincount(self.loop, np.linalg.norm(self.segments[:, 1] - self.segments[:, 0], axis=1))
 
+    @property
+    def loops(self) -> list[Float64[np.ndarray, "_ 2 3"]]:
+        """The segments of each loop, the longest loop first."""
+        if len(self.loop) == 0:
+            return []
+        return np.split(self.segments[np.argsort(self.loop, kind="stable")], np.cumsum(np.bincount(self.loop))[:-1])
+
 
 def boundary_of(mesh: trimesh.Trimesh) -> Boundary:
     """The boundary of a mesh; nothing where it is closed."""
