@@ -43,6 +43,14 @@ FORMATS: tuple[Format, ...] = (
     Format("image stack", "recon.formats.image_stack", (".tif", ".tiff", ".png"), folder=True),
     Format("GeoJSON elevation contours", "recon.formats.geojson", (".geojson", ".json")),
     Format("PLY points", "recon.formats.ply_points", (".ply",), PointOptions),
+    Format("PCD points", "recon.formats.pcd", (".pcd",), PointOptions),
+    Format("LAS or LAZ points", "recon.formats.las", (".las", ".laz"), PointOptions),
+    Format("E57 scans", "recon.formats.e57", (".e57",), PointOptions),
+    Format("text points", "recon.formats.text_points", (".xyz", ".txt", ".csv", ".asc", ".pts"), PointOptions),
+    Format("numpy points", "recon.formats.numpy_points", (".npy", ".npz"), PointOptions),
+    Format("mesh vertices", "recon.formats.mesh_points", (".obj", ".stl"), PointOptions),
+    Format("KITTI sweep", "recon.formats.kitti", (".bin",), PointOptions),
+    Format("RGB-D frames", "recon.formats.rgbd", (), PointOptions, holds=("color", "depth")),
 )
 
 
@@ -76,7 +84,9 @@ def format_of(path: Path) -> Format:
         raise UserError(f"{path}: holds files of {names}; name one of them or leave one kind in the folder")
     if found:
         raise UserError(f"{path}: holds files of {', '.join(sorted(f.name for f in found))}; name one of them")
-    raise UserError(f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif)")
+    raise UserError(
+        f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif) nor frames in color/ and depth/"
+    )
 
 
 def options_type_of(path: Path) -> type[SliceOptions] | type[PointOptions]:
@@ -111,7 +121,7 @@ def read(path: Path, options: InputOptions | None = None) -> Input:
     found = (
         _sections(reader, path, options, format_)
         if isinstance(options, SliceOptions)
-        else _cloud(reader, path, options)
+        else _cloud(reader, path, options, format_)
     )
     if options.unit not in (None, found.unit):
         note = f"The file states its unit, {found.unit}; --unit {options.unit} is not used."
@@ -131,10 +141,12 @@ def _sections(reader: ModuleType, path: Path, options: SliceOptions, format_: Fo
     return sections
 
 
-def _cloud(reader: ModuleType, path: Path, options: PointOptions) -> PointCloud:
+def _cloud(reader: ModuleType, path: Path, options: PointOptions, format_: Format) -> PointCloud:
     """Points, those that the options choose."""
     from recon.thinning import chosen
 
+    if options.columns is not None and format_.name not in ("text points", "numpy points"):
+        raise UserError(f"--columns: {path} names its columns itself; the option is for text and arrays")
     return chosen(reader.read(path, options), options, path)
 
 

@@ -40,13 +40,23 @@ def write(scene: Scene, path: Path) -> None:
     Raises:
         UserError: the scene holds no mesh.
     """
+    data = encoded(scene)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+def encoded(scene: Scene) -> bytes:
+    """The bytes of the file that `write` writes.
+
+    Raises:
+        UserError: the scene holds no mesh.
+    """
     written = parts(scene)
     offset = offset_for_float32(written)
     document = _Document(scene.frame)
     for part in written:
         document.add(part, offset)
-    with replacing(path) as partial:
-        partial.write_bytes(document.encoded())
+    return document.encoded()
 
 
 def read(path: Path) -> Scene:

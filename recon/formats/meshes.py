@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from recon.errors import UserError
+from recon.formats.ply_elements import LONGEST_HEADER
 from recon.scene import Scene
 from render.meshes import to_bytes
 
@@ -68,6 +69,21 @@ def mesh_format_of(path: Path) -> MeshFormat:
             return row
     known = ", ".join(suffix for row in MESH_FORMATS for suffix in row.suffixes)
     raise UserError(f"{path}: no mesh format has this ending; choose one of {known}")
+
+
+def holds_mesh(path: Path) -> bool:
+    """Whether the file is of a mesh format; PLY and OBJ files may hold points alone, and then it is none."""
+    suffix = path.suffix.lower()
+    if not path.is_file() or not any(suffix in row.suffixes for row in MESH_FORMATS):
+        return False
+    if suffix == ".obj":
+        with path.open("rb") as file:
+            return any(line.startswith(b"f ") for line in file)
+    if suffix == ".ply":
+        with path.open("rb") as file:
+            header = file.read(LONGEST_HEADER).partition(b"end_header")[0]
+        return any(line.split()[2:] != [b"0"] for line in header.splitlines() if line.startswith(b"element face"))
+    return True
 
 
 def read_scene(path: Path) -> Scene:

@@ -6,7 +6,8 @@ programs write coordinates, normals, colours, intensity and classes, and in whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ NAMES = {
     "r": ("r", "red", "diffuse_red"),
     "g": ("g", "green", "diffuse_green"),
     "b": ("b", "blue", "diffuse_blue"),
-    "intensity": ("intensity", "i", "scalar_intensity", "reflectance", "scalar_reflectance"),
+    "intensity": ("intensity", "scalar_intensity", "reflectance", "scalar_reflectance"),
     "class": ("class", "classification", "scalar_classification"),
 }
 """Lower-case names that programs give to a column, the usual one first."""
@@ -47,30 +48,32 @@ def cloud_of(
     Raises:
         UserError: a coordinate has no column, or no row has finite coordinates.
     """
-    known = understood(columns)
+    names = list(columns)
+    known = {ours: columns[names[index]] for ours, index in known_names(names).items()}
     missing = [axis for axis in "xyz" if axis not in known]
     if missing:
-        there = plain(", ".join(columns)) or "none"
+        there = plain(", ".join(names)) or "none"
         raise UserError(f"{path}: its points have no column {missing[0]}; the columns are: {there}")
     points = np.stack([np.asarray(known[axis], np.float64) for axis in "xyz"], axis=1)
-    notes = list(notes)
+    told = list(notes)
     cloud = PointCloud(
         points,
-        normals=_normals(known, notes),
+        normals=_normals(known, told),
         colors=_colors(known),
         intensity=np.asarray(known["intensity"], np.float32) if "intensity" in known else None,
-        classification=_classes(known, notes),
+        classification=_classes(known, told),
         unit=unit,
         up=up,
-        notes=tuple(notes),
+        notes=tuple(told),
     )
     return with_finite_points(cloud, path)
 
 
-def understood(columns: Columns) -> dict[str, Shaped[np.ndarray, "n"]]:
-    """The columns whose names are known, under the names of `NAMES`."""
-    lower = {name.strip().lower(): values for name, values in reversed(columns.items())}
-    return {ours: lower[name] for ours, names in NAMES.items() for name in names[::-1] if name in lower}
+def known_names(names: Sequence[str]) -> dict[str, int]:
+    """Which of the columns with these names hold what: the indices under the keys of `NAMES`."""
+    lower = [name.strip().lower() for name in names]
+    found = {ours: [lower.index(name) for name in theirs if name in lower] for ours, theirs in NAMES.items()}
+    return {ours: indices[0] for ours, indices in found.items() if indices}
 
 
 def with_finite_points(cloud: PointCloud, path: Path) -> PointCloud:
@@ -87,9 +90,8 @@ def with_finite_points(cloud: PointCloud, path: Path) -> PointCloud:
         )
     if not dropped:
         return cloud
-    kept = cloud.subset(sound)
     note = f"{dropped:,} of {len(sound):,} points have no finite coordinates and are left out."
-    return PointCloud(**{**vars(kept), "notes": (*kept.notes, note)})
+    return replace(cloud.subset(sound), notes=(*cloud.notes, note))
 
 
 def color_bytes(values: Num[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
