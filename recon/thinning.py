@@ -103,7 +103,7 @@ def neighbor_distances(
     found = np.empty((len(asked), count))
     for start in range(0, len(asked), POINTS_A_QUERY):
         piece = slice(start, start + POINTS_A_QUERY)
-        found[piece] = tree.query(asked[piece], k=range(2, count + 2), workers=-1)[0]
+        found[piece] = np.asarray(tree.query(asked[piece], count + 1, workers=-1)[0])[:, 1:]  # not itself
     return found
 
 

@@ -62,12 +62,25 @@ def read(path: Path) -> Scene:
         face_colors=None if face_colors is None else face_colors[polygon],
         process=False,
     )
-    facts = next((_facts(comment[6:]) for comment in file.comments if comment.startswith("relief")), None)
-    facts = facts or _Facts("unknown", (0.0, 0.0, 1.0), None)
+    facts = facts_in(file.comments)
     frame = Frame(unit=facts.unit, up=facts.up)
     if facts.label is not None:
         return Scene(objects={facts.label.name: checked(mesh, path)}, labels=(facts.label,), frame=frame)
     return Scene(mesh=checked(mesh, path), frame=frame)
+
+
+class Facts(NamedTuple):
+    """What Relief's comment says."""
+
+    unit: str = "unknown"
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    label: Label | None = None
+
+
+def facts_in(comments: list[str]) -> Facts:
+    """The facts in Relief's comment, the usual ones where there is none."""
+    told = next((_facts(comment[6:]) for comment in comments if comment.startswith("relief")), None)
+    return told or Facts()
 
 
 def _fans(polygons: Lists) -> tuple[Int[np.ndarray, "f 3"], Int[np.ndarray, "f"]]:
@@ -111,15 +124,7 @@ def _encoded(mesh: trimesh.Trimesh, facts: dict[str, Any]) -> bytes:
     return "\n".join([*lines, "end_header", ""]).encode("ascii") + vertices.tobytes() + faces.tobytes()
 
 
-class _Facts(NamedTuple):
-    """What Relief's comment says."""
-
-    unit: str
-    up: tuple[float, float, float]
-    label: Label | None
-
-
-def _facts(text: str) -> _Facts | None:
+def _facts(text: str) -> Facts | None:
     """Relief's comment, or None where it is not what `write` writes: a comment makes no file unreadable."""
     try:
         said = json.loads(text)
@@ -128,6 +133,6 @@ def _facts(text: str) -> _Facts | None:
         if "label" in said:
             red, green, blue = map(float, said["label"]["color"])
             label = Label(int(said["label"]["id"]), str(said["label"]["name"]), (red, green, blue))
-        return _Facts(str(said["unit"]), (x, y, z), label)
+        return Facts(str(said["unit"]), (x, y, z), label)
     except (ValueError, KeyError, TypeError):
         return None

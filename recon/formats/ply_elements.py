@@ -6,9 +6,7 @@ property is a count followed by so many numbers. Tables of equal rows are read i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +71,8 @@ class PlyFile:
     tables: dict[str, Table]
 
 
-def read_ply(path: Path) -> PlyFile:
-    """Reads a PLY file.
+def read_ply(path: Path, last: str | None = None) -> PlyFile:
+    """Reads a PLY file, all of it or up to the element `last`.
 
     Raises:
         UserError: it is no PLY file, its header cannot be understood, or its body is shorter than the header says.
@@ -84,10 +82,12 @@ def read_ply(path: Path) -> PlyFile:
     least = sum(element.count * _least_row(element, order) for element in elements)
     if least > len(data) - start:
         raise UserError(f"{path}: its header promises at least {least} bytes, {len(data) - start} follow it")
-    rows = _TextRows(data[start:]) if order == "" else _BinaryRows(data, start, order)
+    names = [element.name for element in elements]
+    elements = elements[: names.index(last) + 1] if last in names else elements
     try:
+        rows = _TextRows(data[start:], elements) if order == "" else _BinaryRows(data, start, order)
         return PlyFile(comments, {element.name: rows.take(element) for element in elements})
-    except (ValueError, IndexError, StopIteration) as problem:
+    except (ValueError, IndexError, OverflowError) as problem:
         raise UserError(f"{path}: its body is shorter than its header says, or damaged") from problem
 
 
@@ -182,31 +182,47 @@ class _BinaryRows:
 
 
 class _TextRows:
-    """A text body, taken element after element."""
+    """A text body, taken element after element: numbers with blanks between, on whatever lines."""
 
-    def __init__(self, body: bytes):
-        self.words: Iterator[bytes] = iter(body.split())
+    def __init__(self, body: bytes, elements: list[Element]):
+        scalars = all(column.count_kind is None for element in elements for column in element.properties)
+        needed = sum(element.count * len(element.properties) for element in elements)
+        text = body.decode("latin-1").strip()
+        self.numbers = np.fromstring(text, sep=" ", count=needed if scalars else -1) if text else np.zeros(0)
+        self.at = 0
 
     def take(self, element: Element) -> Table:
         """The next element's table."""
+        width = len(element.properties)
         if all(column.count_kind is None for column in element.properties):
-            shape = (element.count, len(element.properties))
-            rows = np.array([float(word) for word in islice(self.words, shape[0] * shape[1])]).reshape(shape)
-            return {column.name: rows[:, i].astype(column.kind) for i, column in enumerate(element.properties)}
+            rows = self._numbers(element.count * width).reshape(element.count, width)
+            return {column.name: _cast(rows[:, i], column.kind) for i, column in enumerate(element.properties)}
         found: list[list[float]] = [[] for _ in element.properties]
         lengths: list[list[int]] = [[] for _ in element.properties]
         for _ in range(element.count):
             for column, values, length in zip(element.properties, found, lengths, strict=True):
-                count = 1 if column.count_kind is None else int(next(self.words))
-                values.extend([float(next(self.words)) for _ in range(count)])
+                count = 1 if column.count_kind is None else int(self._numbers(1)[0])
+                values.extend(self._numbers(count).tolist())
                 length.append(count)
         return _table(element, found, lengths)
+
+    def _numbers(self, count: int) -> np.ndarray:
+        if not 0 <= count <= len(self.numbers) - self.at:
+            raise ValueError(f"{count} numbers where {len(self.numbers) - self.at} are left")
+        self.at += count
+        return self.numbers[self.at - count : self.at]
+
+
+def _cast(values: np.ndarray, kind: str) -> np.ndarray:
+    """Numbers of a text in the type of their column; what does not fit is not worth a warning."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return values.astype(kind)
 
 
 def _table(element: Element, found: list[list[float]], lengths: list[list[int]]) -> Table:
     """The columns of rows that were read one by one."""
     table: Table = {}
     for column, flat, length in zip(element.properties, found, lengths, strict=True):
-        values = np.array(flat, np.float64).astype(column.kind)
+        values = _cast(np.array(flat, np.float64), column.kind)
         table[column.name] = values if column.count_kind is None else Lists(values, np.cumsum([0, *length]))
     return table
