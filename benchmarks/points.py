@@ -143,7 +143,7 @@ def _other_rows(table: str, methods: list[str], arguments: argparse.Namespace) -
     if table == "scans":
         return scan_rows([name for name in methods if name != "prototype"])
     seed = next((sample for sample in arguments.seeds.split(",") if sample != FROM_FILE), "3")
-    return {"normals": normals_rows, "upsampling": upsampling_rows}[table](methods, seed)
+    return normals_rows(seed) if table == "normals" else upsampling_rows(methods, seed)
 
 
 def _arguments() -> argparse.Namespace:

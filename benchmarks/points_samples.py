@@ -1,4 +1,4 @@
-"""Normals at the points, and denser clouds, measured against the truth; for methods that have the option `upsample`."""
+"""Normals at the points, and denser clouds (of methods with the option `upsample`), measured against the truth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from points_inputs import SHAPES, Case, area_samples, cloud_of, diagonal_of, is_
 from points_running import scene_of, timed, upsamples
 from scipy.spatial import KDTree
 
+from recon.fields.local_fits import fit_sheets
 from recon.inputs import PointCloud
 from recon.surface.closest import TriangleIndex
 
@@ -31,29 +32,29 @@ ASKED = {  # mean distance to the truth and coverage, percent
 COVERAGE_SAMPLES = 50_000
 
 
-def normals_rows(methods: list[str], sample: str) -> list[dict[str, str]]:
+def normals_rows(sample: str) -> list[dict[str, str]]:
     """Root mean square of the angle, in degrees, between each point's normal and the truth's at the closest point,
     which way it faces left aside; beside principal component analysis with its best neighbourhood of all."""
+    fit_sheets(truth_of("sphere").vertices[:2_000])
     rows = []
     for case, points in _clouds(NORMALS, sample):
         truth = truth_of(case.input)
-        nearest = TriangleIndex(truth.vertices[truth.faces]).closest(points).triangles
-        true = truth.face_normals[nearest]
+        true = truth.face_normals[TriangleIndex(truth.vertices[truth.faces]).closest(points).triangles]
         errors = {size: _rms_angle(_principal_normals(points, size), true) for size in NEIGHBOURHOODS}
         best = min(errors, key=lambda size: errors[size])
-        row = {**_head(case), "PCA of 16": f"{errors[16]:.2f}", "best PCA": f"{errors[best]:.2f} (of {best})"}
-        for name in filter(upsamples, methods):
-            scene, costs = timed(lambda name=name, points=points: scene_of(name, PointCloud(points), upsample=1))
-            found = scene.in_user_frame().points
-            if found is None or found.normals is None:
-                row[name] = "none"
-                continue
-            order = KDTree(found.points).query(points)[1]  # clouds may come back in another order
-            error = _rms_angle(found.normals[order], true)
-            row[name] = f"{error:.2f}" + (" ✗" if error > WORSE_AT_MOST * errors[best] else "")
-            row[f"{name}, CPU s"] = f"{costs['CPU s']:.1f}"
-        print("  ".join(row.values()), file=sys.stderr)
-        rows.append(row)
+        sheets, costs = timed(lambda points=points: fit_sheets(points))
+        error = _rms_angle(sheets.normals, true[sheets.kept])
+        missed = " ✗" if error > WORSE_AT_MOST * errors[best] else ""
+        rows.append(
+            {
+                **_head(case),
+                "PCA of 16": f"{errors[16]:.2f}",
+                "best PCA": f"{errors[best]:.2f} (of {best})",
+                "patches": f"{error:.2f}{missed}",
+                "CPU s": f"{costs['CPU s']:.2f}",
+            }
+        )
+        print("  ".join(rows[-1].values()), file=sys.stderr)
     return rows
 
 
