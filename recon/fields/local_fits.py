@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from scipy.spatial import KDTree
 
 from recon.fields.quadrics import fit_patches, principal_axes, tangents
 
@@ -28,7 +29,7 @@ NORMAL_SIZE = 16
 NOISE_QUANTILE = 0.10
 LEAST_NOISE = 0.06  # in spacings: below this, a cloud has no noise; the roughest clean clouds have 0.04
 MOST_NOISE = 0.45  # in spacings: blobs of points have 0.35; more is two sheets within a spacing of each other
-ITERATIONS = 3
+ITERATIONS = 2
 PILOT_SIZE = 60
 PATCH_SIZES = (40, 56, 80, 112, 160)
 EVIDENCE_SIZE = 50  # points whose fits are averaged to choose a size
@@ -80,7 +81,7 @@ def _roughness(points, axes, neighbours, spacing):
     """A low quantile, over the cloud, of the scatter about quadrics (not robust ones: they would fit a few points)."""
     sizes = np.full((len(points), 1), neighbours.shape[1])
     _, leverage, scale = fit_patches(points, axes, neighbours, sizes, 1)
-    return np.quantile(scale[:, 0] / np.sqrt(1 - leverage[:, 0]) / spacing, NOISE_QUANTILE)
+    return np.quantile(scale / np.sqrt(1 - leverage[:, 0]) / spacing, NOISE_QUANTILE)
 
 
 def _extent(points):
@@ -126,9 +127,7 @@ def _spread_bits(x):
 
 def _nearest(points, size):
     """The `size` nearest neighbours (or all) of every point, itself the first, and their distances."""
-    from scipy.spatial import cKDTree
-
-    distances, neighbours = cKDTree(points).query(points, min(size, len(points)))
+    distances, neighbours = KDTree(points, leafsize=24, balanced_tree=False).query(points, min(size, len(points)))
     return neighbours, distances
 
 
@@ -147,7 +146,7 @@ def _denoise(points):
     ladder = np.unique(np.minimum(PATCH_SIZES, available))
     patches, leverage, scale = fit_patches(points, axes, neighbours, np.tile(ladder, (len(points), 1)), ITERATIONS)
     around = neighbours[:, :EVIDENCE_SIZE]
-    variance = np.median((scale[:, 0] ** 2 / (1 - leverage[:, 0]))[around], axis=1)
+    variance = np.median((scale**2 / (1 - leverage[:, 0]))[around], axis=1)
     change = np.minimum((patches[:, :, 0] - patches[:, :1, 0]) ** 2, 9 * variance[:, None])
     risk = change[around].mean(1) + 2 * variance[:, None] * leverage[around].mean(1)
     chosen = risk.argmin(1)

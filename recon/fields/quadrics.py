@@ -15,12 +15,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 REACH = 1.1  # h in distances of the farthest neighbour
 AXIS_TOLERANCE = 0.15
 TUKEY = 3.0
 TERMS = 6
+MOMENTS = 21
+NORMAL_EQUATIONS = (0, 1, 3, 2, 4, 5, 3, 6, 7, 10, 4, 7, 8, 11, 12, 5, 8, 9, 12, 13, 14)  # lower triangle, by moment
+LOCALS = 6
+BLOCK = 128  # points that a thread takes at once
 RIDGE = 1e-4  # on slopes and curvatures, so that a neighbourhood without width has a patch, a flat one
 
 
@@ -42,12 +46,12 @@ def principal_axes(points, neighbours, size):
             sums += weight * np.array([1.0, x, y, z, x * x, x * y, x * z, y * y, y * z, z * z])
         sums /= sums[0]
         _, x, y, z, xx, xy, xz, yy, yz, zz = sums
-        least_direction(xx - x * x, xy - x * y, xz - x * z, yy - y * y, yz - y * z, zz - z * z, axes[i])
+        _least_direction(xx - x * x, xy - x * y, xz - x * z, yy - y * y, yz - y * z, zz - z * z, axes[i])
     return axes
 
 
 @njit(cache=True)
-def least_direction(xx, xy, xz, yy, yz, zz, axis):
+def _least_direction(xx, xy, xz, yy, yz, zz, axis):
     """Writes the unit eigenvector of the least eigenvalue of a symmetric 3 x 3 matrix, in closed form (Smith 1961)."""
     mean = (xx + yy + zz) / 3
     a, b, c = xx - mean, yy - mean, zz - mean
@@ -72,11 +76,11 @@ def least_direction(xx, xy, xz, yy, yz, zz, axis):
     # Two least eigenvalues coincide: any direction across the third eigenvector, which all rows lie along.
     p = rows[0] if a >= b and a >= c else (rows[1] if b >= c else rows[2])
     length = math.sqrt(p[0] ** 2 + p[1] ** 2 + p[2] ** 2)
-    axis[:] = tangent(p[0] / length, p[1] / length, p[2] / length) if length > 0 else (0.0, 0.0, 1.0)
+    axis[:] = _tangent(p[0] / length, p[1] / length, p[2] / length) if length > 0 else (0.0, 0.0, 1.0)
 
 
 @njit(cache=True)
-def tangent(x, y, z):
+def _tangent(x, y, z):
     """A unit vector across the unit vector (x, y, z)."""
     if abs(x) < 0.6:
         scale = 1 / math.sqrt(y * y + z * z)
@@ -85,124 +89,156 @@ def tangent(x, y, z):
     return -z * scale, 0.0, x * scale
 
 
-@njit(cache=True)
+@njit(cache=True, parallel=True)
 def fit_patches(points, axes, neighbours, sizes, iterations):
-    """Robust quadric patches at every point, over its sizes[i, m] nearest neighbours (itself the first), for each m.
+    """Robust quadric patches at every point, over its sizes[i, m] nearest neighbours, for each m; sizes ascend.
 
-    Gives (n, m, 3) the patch's height at the point and its two slopes, along `tangent(axis)` and axis x tangent;
-    (n, m) the leverage: how much of the point's own height its patch took over, which is the variance of the patch's
-    height over that of the points' heights; (n, m) the scale of the residuals, as a standard deviation. A patch that
+    Gives (n, m, 3) the patch's height at the point and its two slopes, along the directions of `tangents`; (n, m) the
+    leverage: how much of the point's own height its patch took over, which is the variance of the patch's height over
+    that of the points' heights; (n,) the scale of the first patch's residuals, as a standard deviation. A patch that
     the neighbours do not determine has leverage 1 and height and slopes 0.
     """
-    n, most = neighbours.shape
-    count = sizes.shape[1]
+    n, count = sizes.shape
     patches = np.zeros((n, count, 3))
     leverage = np.ones((n, count))
-    scale = np.zeros((n, count))
-    local = np.empty((most, 3))
-    square = np.empty(most)
-    likeness = np.empty(most)
-    matrix = np.empty((TERMS, TERMS))
-    right = np.empty(TERMS)
-    solution = np.empty(TERMS)
-    for i in range(n):
-        localize(points, axes, neighbours[i], i, local, square, likeness)
-        for m in range(count):
-            size = sizes[i, m]
-            last = points[neighbours[i, size - 1]] - points[i]
-            h = REACH * math.sqrt(last[0] ** 2 + last[1] ** 2 + last[2] ** 2) + 1e-300
-            spread = 0.0
-            solved = True
-            for iteration in range(iterations):
-                robust = 0.0 if iteration == 0 else 1 / (TUKEY * spread * h) ** 2
-                total = sum_equations(local, square, likeness, size, h, solution, robust, matrix, right)
-                matrix[0, 0] += 1e-9 * total
-                for k in range(1, TERMS):
-                    matrix[k, k] += RIDGE * total
-                if not factorize(matrix):
-                    solved = False
-                    break
-                substitute(matrix, right, solution)
-                spread = mean_residual(local, square, likeness, size, h, solution, 0.0 if iteration == 0 else spread)
-            if not solved:
-                continue
-            patches[i, m, 0], patches[i, m, 1], patches[i, m, 2] = solution[0] * h, solution[1], solution[2]
-            scale[i, m] = spread * h
-            right[:] = 0.0
-            right[0] = 1.0
-            substitute(matrix, right, solution)
-            leverage[i, m] = min(solution[0], 0.999)
+    scale = np.zeros(n)
+    for block in prange((n + BLOCK - 1) // BLOCK):
+        local = np.empty((LOCALS, neighbours.shape[1]))
+        for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
+            _localize(points, axes, neighbours[i, : sizes[i, -1]], i, local)
+            scale[i] = _fit_point(local, sizes[i], iterations, patches[i], leverage[i])
     return patches, leverage, scale
 
 
 @njit(cache=True)
-def localize(points, axes, neighbours, i, local, square, likeness):
-    """Coordinates (u, v, z) of the neighbours in the frame of point i, u^2 + v^2, and how alike the axes are."""
+def _localize(points, axes, neighbours, i, local):
+    """Coordinates u, v, z of the neighbours in the frame of point i, u^2 + v^2, how alike the axes are, distance^2."""
     nx, ny, nz = axes[i]
-    tx, ty, tz = tangent(nx, ny, nz)
+    tx, ty, tz = _tangent(nx, ny, nz)
     bx, by, bz = ny * tz - nz * ty, nz * tx - nx * tz, nx * ty - ny * tx
     for j in range(len(neighbours)):
         q = neighbours[j]
         x, y, z = points[q, 0] - points[i, 0], points[q, 1] - points[i, 1], points[q, 2] - points[i, 2]
         u, v = x * tx + y * ty + z * tz, x * bx + y * by + z * bz
-        local[j, 0], local[j, 1], local[j, 2] = u, v, x * nx + y * ny + z * nz
-        square[j] = u * u + v * v
+        local[0, j], local[1, j], local[2, j], local[3, j] = u, v, x * nx + y * ny + z * nz, u * u + v * v
         cosine = abs(axes[q, 0] * nx + axes[q, 1] * ny + axes[q, 2] * nz)
-        likeness[j] = math.exp(-(1 - cosine) / AXIS_TOLERANCE)
+        local[4, j] = math.exp((cosine - 1) / AXIS_TOLERANCE)
+        local[5, j] = x * x + y * y + z * z
 
 
 @njit(cache=True)
-def sum_equations(local, square, likeness, size, h, patch, robust, matrix, right):
-    """The normal equations of the patch in units of h, lower triangle; gives the sum of the weights."""
-    matrix[:] = 0.0
-    right[:] = 0.0
-    total = 0.0
-    row = np.empty(TERMS)
-    for j in range(size):
-        kernel = 1 - square[j] / (h * h)
-        if kernel <= 0:
-            continue
-        weight = kernel * kernel * likeness[j]
-        u, v, z = local[j, 0] / h, local[j, 1] / h, local[j, 2] / h
-        row[0], row[1], row[2], row[3], row[4], row[5] = 1.0, u, v, u * u, u * v, v * v
-        if robust > 0:
-            residual = h * (z - height(patch, u, v))
-            tukey = 1 - residual * residual * robust
-            if tukey <= 0:
-                continue
-            weight *= tukey * tukey
-        total += weight
-        for k in range(TERMS):
-            weighted = weight * row[k]
-            right[k] += weighted * z
-            for other in range(k + 1):
-                matrix[k, other] += weighted * row[other]
-    return total
+def _fit_point(local, sizes, iterations, patches, leverage):
+    """The patches at one point, as in `fit_patches`; gives the scale of the first one's residuals."""
+    weight = np.empty(local.shape[1])
+    moments = np.empty(MOMENTS)
+    matrix, right = np.empty((TERMS, TERMS)), np.empty(TERMS)
+    patch = np.zeros(TERMS)  # in the points' unit of length, not in h
+    spread = scale = 0.0
+    for m in range(len(sizes)):
+        near = local[:, : sizes[m]]
+        h = REACH * math.sqrt(near[5, -1]) + 1e-300
+        powers = np.array([h, 1.0, 1.0, 1 / h, 1 / h, 1 / h])
+        for iteration in range(iterations):
+            plain = iteration == 0
+            _weigh(near, h, patch, 0.0 if plain else 1 / (TUKEY * spread) ** 2, weight)
+            _sum_moments(near, h, weight, moments)
+            if not _solve(moments, matrix, right):
+                return scale
+            patch = right * powers
+            spread = _mean_residual(near, h, patch, np.inf if plain else 2.5 * spread) + 1e-9 * h
+            if m == 0:
+                scale = spread
+        patches[m] = patch[:3]
+        right[:] = 0.0
+        right[0] = 1.0
+        _substitute(matrix, right)
+        leverage[m] = min(right[0], 0.999)
+    return scale
 
 
-@njit(cache=True)
-def height(patch, u, v):
-    return patch[0] + patch[1] * u + patch[2] * v + patch[3] * u * u + patch[4] * u * v + patch[5] * v * v
+@njit(cache=True, fastmath=True)
+def _weigh(near, h, patch, robust, weight):
+    """The product of the three factors; `robust` is 1 / (3 s)^2, or 0 for the first two factors alone."""
+    a, b, c, d, e, f = patch
+    inverse = 1 / (h * h)
+    for j in range(near.shape[1]):
+        u, v = near[0, j], near[1, j]
+        residual = near[2, j] - (a + b * u + c * v + d * u * u + e * u * v + f * v * v)
+        kernel = max(0.0, 1 - near[3, j] * inverse)
+        tukey = max(0.0, 1 - residual * residual * robust)
+        weight[j] = kernel * kernel * near[4, j] * tukey * tukey
 
 
-@njit(cache=True)
-def mean_residual(local, square, likeness, size, h, patch, cap):
-    """The scale of the residuals in h: their mean size, each capped at 2.5 `cap` unless that is 0."""
-    total = 1e-300
-    weights = 1e-300
-    for j in range(size):
-        kernel = 1 - square[j] / (h * h)
-        if kernel <= 0:
-            continue
-        weight = kernel * kernel * likeness[j]
-        residual = abs(local[j, 2] / h - height(patch, local[j, 0] / h, local[j, 1] / h))
-        total += weight * (residual if cap == 0 else min(residual, 2.5 * cap))
+@njit(cache=True, fastmath=True)
+def _sum_moments(near, h, weight, moments):
+    """Sums of w u^a v^b for a + b = 0, 1, .. 4 (a descending), then of w z u^a v^b for a + b = 0, 1, 2, all in h."""
+    m00 = m10 = m01 = m20 = m11 = m02 = m30 = m21 = m12 = m03 = m40 = m31 = m22 = m13 = m04 = 0.0
+    z00 = z10 = z01 = z20 = z11 = z02 = 0.0
+    inverse = 1 / h
+    for j in range(near.shape[1]):
+        w, u, v, z = weight[j], near[0, j] * inverse, near[1, j] * inverse, near[2, j] * inverse
+        wu, wv, wz = w * u, w * v, w * z
+        wuu, wuv, wvv = wu * u, wu * v, wv * v
+        wuuu, wuuv, wuvv, wvvv = wuu * u, wuu * v, wuv * v, wvv * v
+        m00 += w
+        m10 += wu
+        m01 += wv
+        m20 += wuu
+        m11 += wuv
+        m02 += wvv
+        m30 += wuuu
+        m21 += wuuv
+        m12 += wuvv
+        m03 += wvvv
+        m40 += wuuu * u
+        m31 += wuuu * v
+        m22 += wuuv * v
+        m13 += wuvv * v
+        m04 += wvvv * v
+        z00 += wz
+        z10 += wz * u
+        z01 += wz * v
+        z20 += wuu * z
+        z11 += wuv * z
+        z02 += wvv * z
+    moments[:15] = (m00, m10, m01, m20, m11, m02, m30, m21, m12, m03, m40, m31, m22, m13, m04)
+    moments[15:] = (z00, z10, z01, z20, z11, z02)
+
+
+@njit(cache=True, fastmath=True)
+def _mean_residual(near, h, patch, cap):
+    """The scale of the residuals, without robust weights: their mean size, each capped."""
+    a, b, c, d, e, f = patch
+    inverse = 1 / (h * h)
+    total, weights = 0.0, 1e-300
+    for j in range(near.shape[1]):
+        u, v = near[0, j], near[1, j]
+        residual = abs(near[2, j] - (a + b * u + c * v + d * u * u + e * u * v + f * v * v))
+        kernel = max(0.0, 1 - near[3, j] * inverse)
+        weight = kernel * kernel * near[4, j]
+        total += weight * min(residual, cap)
         weights += weight
-    return math.sqrt(math.pi / 2) * total / weights + 1e-9
+    return math.sqrt(math.pi / 2) * total / weights
 
 
 @njit(cache=True)
-def factorize(matrix):
+def _solve(moments, matrix, right):
+    """Fills and factorizes the normal equations, and solves them into `right`; False where they are singular."""
+    entry = 0
+    for i in range(TERMS):
+        for j in range(i + 1):
+            matrix[i, j] = moments[NORMAL_EQUATIONS[entry]]
+            entry += 1
+        matrix[i, i] += moments[0] * (1e-9 if i == 0 else RIDGE)
+        right[i] = moments[15 + i]
+    if not _factorize(matrix):
+        return False
+    _substitute(matrix, right)
+    return True
+
+
+@njit(cache=True)
+def _factorize(matrix):
     """Cholesky's factor in place, lower triangle; False where the matrix is not positive definite."""
     for i in range(TERMS):
         for j in range(i + 1):
@@ -219,18 +255,16 @@ def factorize(matrix):
 
 
 @njit(cache=True)
-def substitute(factor, right, solution):
-    """Solves with Cholesky's factor."""
+def _substitute(factor, right):
+    """Solves with Cholesky's factor, in place."""
     for i in range(TERMS):
-        entry = right[i]
         for k in range(i):
-            entry -= factor[i, k] * solution[k]
-        solution[i] = entry / factor[i, i]
+            right[i] -= factor[i, k] * right[k]
+        right[i] /= factor[i, i]
     for i in range(TERMS - 1, -1, -1):
-        entry = solution[i]
         for k in range(i + 1, TERMS):
-            entry -= factor[k, i] * solution[k]
-        solution[i] = entry / factor[i, i]
+            right[i] -= factor[k, i] * right[k]
+        right[i] /= factor[i, i]
 
 
 @njit(cache=True)
@@ -240,7 +274,7 @@ def tangents(axes):
     across = np.empty_like(axes)
     for i in range(len(axes)):
         x, y, z = axes[i]
-        a, b, c = tangent(x, y, z)
+        a, b, c = _tangent(x, y, z)
         along[i] = (a, b, c)
         across[i] = (y * c - z * b, z * a - x * c, x * b - y * a)
     return along, across
