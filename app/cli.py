@@ -25,6 +25,8 @@ relief COMMAND --help says more."""
 
 COMMANDS = ("methods", "inspect", "view", "export", "convert", "compare", "report", "doctor")
 
+FLAGS_OF_INPUT = ("inspect", "view")  # parse their own arguments, because an input of each kind has other flags
+
 
 def main() -> None:
     """The program `relief`."""
@@ -78,9 +80,12 @@ def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"relief {name}: there is no such command; relief --help lists them\n")
         return 2
-    import tyro
-
     from app import commands
+
+    if name in FLAGS_OF_INPUT:
+        getattr(commands, name)(arguments)
+        return 0
+    import tyro
 
     tyro.cli(getattr(commands, name), args=arguments, prog=f"relief {name}")
     return 0

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import tyro
 
+from app.arguments import input_first, parse, parse_some
 from app.conversion import Cleaning
-from recon.formats import ReadOptions
 
 
 def methods() -> None:
@@ -21,40 +21,56 @@ def methods() -> None:
         print(f"{method.name}\n  for       {method.inputs}\n  good for  {method.good_for}\n  source    {method.source}")
 
 
-def inspect(
-    input: tyro.conf.Positional[Path], reading: tyro.conf.OmitArgPrefixes[ReadOptions], json: bool = False
-) -> None:
-    """Says what an input holds and how it was understood; changes nothing.
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
+    """Says what an input holds and how it was understood; changes nothing."""
 
-    Args:
-        input: File or folder.
-        reading: How to understand it.
-        json: Print JSON instead of tables.
-    """
+    input: tyro.conf.Positional[Path]
+    """File or folder."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+def inspect(arguments: list[str]) -> None:
+    """`relief inspect`: the flags are those of the input's kind."""
     from rich.console import Console
 
     from app.inspection import describe, print_description
-    from recon.formats import format_of, read
+    from recon.formats import format_of, options_type_of, read
 
-    description = describe(read(input, reading), input, format_of(input).name)
-    if json:
+    arguments = input_first(arguments)
+    asked = parse_some(arguments, "relief inspect", Inspection)
+    parsed = parse(arguments, "relief inspect", general=Inspection, reading=options_type_of(asked.input))
+    description = describe(read(asked.input, parsed.reading), asked.input, format_of(asked.input).name)
+    if asked.json:
         _print_json(description)
     else:
         print_description(description, Console())
 
 
-def view(path: tyro.conf.Positional[Path], host: str = "127.0.0.1", port: int = 8080, browser: bool = False) -> None:
-    """Shows a run folder, a mesh file or an input of slices in the browser until Ctrl-C.
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Shows a run folder, a mesh file or an input in the browser until Ctrl-C."""
 
-    Args:
-        path: What to show.
-        host: Address to listen on; anything but 127.0.0.1 lets others in.
-        port: Port; the next free one where it is taken.
-        browser: Open the page in the default browser.
-    """
+    path: tyro.conf.Positional[Path]
+    """What to show."""
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but 127.0.0.1 lets others in."""
+    port: int = 8080
+    """Port; the next free one where it is taken."""
+    browser: bool = False
+    """Open the page in the default browser."""
+
+
+def view(arguments: list[str]) -> None:
+    """`relief view`: an input has the flags of its kind."""
+    from app.viewer.content import is_input
     from app.viewer.serving import serve
+    from recon.formats import options_type_of
 
-    serve(path, host, port, browser)
+    arguments = input_first(arguments)
+    asked = parse_some(arguments, "relief view", View)
+    reading = {"reading": options_type_of(asked.path)} if is_input(asked.path) else {}
+    parsed = parse(arguments, "relief view", general=View, **reading)
+    serve(asked.path, asked.host, asked.port, asked.browser, parsed.reading if reading else None)
 
 
 def export(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from app.conversion import what_is_lost
+from app.kinds import kind_of
 from recon.errors import UserError
 from recon.files import file_names, replacing
 from recon.formats import glb
 from recon.formats.meshes import mesh_format_of, parts, write_scene
+from recon.formats.ply_points import write_points
 from recon.formats.scene_folder import read_scene_folder
-from recon.inputs import CrossSections
+from recon.inputs import Input
 from recon.scene import Scene
 
 SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usd": ".usdc"}
@@ -40,13 +39,13 @@ def export(
     run_dir: Path,
     to: str,
     out: Path | None = None,
-    sections: CrossSections | None = None,
+    input: Input | None = None,
     blender: Path | None = None,
     fresh: bool = False,
 ) -> Export:
     """Writes the scene of a run for the target `to`, at `out` or in the run's folder `export`.
 
-    `sections` is the run's input, for the contours of a Blender export. `blender` is a Blender executable or a Python
+    `input` is what the run was made of, for a Blender export. `blender` is a Blender executable or a Python
     that has bpy, by default what RELIEF_BLENDER names: with it the folder holds scene.blend too. What stands at `out`
     is replaced only when all is written; a folder there must be an earlier export, or `fresh`.
 
@@ -60,14 +59,25 @@ def export(
         folder = out or run_dir / "export" / "blender"
         _check_folder(folder, fresh)
         named = blender or (Path(os.environ[BLENDER_VARIABLE]) if os.environ.get(BLENDER_VARIABLE) else None)
-        return Export(_write_blender_folder(run_dir, scene, sections, folder, named), [])
+        return Export(_write_blender_folder(run_dir, scene, input, folder, named), [])
     path = out or run_dir / "export" / f"{run_dir.resolve().name}{SUFFIXES[to]}"
     if path.suffix == "" or path.is_dir():
         return Export(_write_objects(scene, path, SUFFIXES[to], fresh), [])
     if mesh_format_of(path) is not mesh_format_of(Path("_" + SUFFIXES[to])):
         raise UserError(f"--out {path}: --to {to} writes files that end in {SUFFIXES[to]}")
     write_scene(scene, path)
-    return Export(path, what_is_lost(scene, path))
+    return Export(path, [*what_is_lost(scene, path), *_pass_points_on(scene, path)])
+
+
+def _pass_points_on(scene: Scene, path: Path) -> list[str]:
+    """Writes the run's points beside a PLY mesh; a sentence about where they are, or that they are left out."""
+    if scene.points is None:
+        return []
+    if path.suffix.lower() != ".ply":
+        return [f"the run's {len(scene.points.points):,} points are left out; --to ply writes them beside the mesh"]
+    points = path.with_name(f"{path.stem}-points.ply")
+    write_points(scene.points, points)
+    return [f"the run's {len(scene.points.points):,} points are in {points}"]
 
 
 def _check_target(run_dir: Path, to: str) -> None:
@@ -107,17 +117,16 @@ def _write_objects(scene: Scene, folder: Path, suffix: str, fresh: bool) -> Path
     return folder
 
 
-def _write_blender_folder(
-    run_dir: Path, scene: Scene, sections: CrossSections | None, folder: Path, blender: Path | None
-) -> Path:
-    """scene.glb, contours.json, cameras.json, import_relief.py, README.txt; scene.blend where there is a Blender."""
+def _write_blender_folder(run_dir: Path, scene: Scene, input: Input | None, folder: Path, blender: Path | None) -> Path:
+    """scene.glb, contours.json or points.ply, cameras.json, import_relief.py, README.txt; scene.blend where there is a
+    Blender."""
     launch = None if blender is None else _launch_command(blender)
     with replacing(folder) as partial:
         partial.mkdir()
         glb.write(scene, partial / "scene.glb")
-        if sections is not None:
-            contours = json.dumps(_contours(sections))
-            (partial / "contours.json").write_text(contours, encoding="utf-8")
+        beside = input if scene.points is None else scene.points
+        if beside is not None:
+            kind_of(beside).write_for_blender(beside, partial)
         if (run_dir / "scene" / "cameras.json").is_file():
             shutil.copyfile(run_dir / "scene" / "cameras.json", partial / "cameras.json")
         shutil.copyfile(SCRIPT, partial / SCRIPT.name)
@@ -125,26 +134,6 @@ def _write_blender_folder(
         if launch is not None:
             _run_blender(launch, partial)
     return folder
-
-
-def _contours(sections: CrossSections) -> dict[str, Any]:
-    """The input's contours in the user's coordinates, relative to `offset` so that float32 can hold them."""
-    labels = {label.id: label for label in sections.labels}
-    entries: list[dict[str, Any]] = []
-    for plane in sections.planes:
-        for ring in plane.rings:
-            if ring.label in labels:
-                label = labels[ring.label]
-                points = plane.to_world(ring.vertices)
-                entries.append({"label": label.name, "color": label.color, "closed": True, "points": points})
-        for line in plane.lines:
-            points = plane.to_world(line)
-            entries.append({"label": "elevation", "color": (0.45, 0.32, 0.2), "closed": False, "points": points})
-    every = np.concatenate([np.zeros((0, 3)), *(entry["points"] for entry in entries)])
-    offset = np.round((every.min(0) + every.max(0)) / 2) if len(every) else np.zeros(3)
-    for entry in entries:
-        entry["points"] = np.round(entry["points"] - offset, 6).tolist()
-    return {"unit": sections.unit, "offset": offset.tolist(), "contours": entries}
 
 
 def _launch_command(blender: Path) -> list[str]:
@@ -192,6 +181,7 @@ def _readme(run_dir: Path, scene: Scene) -> str:
 
 scene.glb         the meshes: glTF 2.0, Y-up, metres, linear colours
 contours.json     the input's contours in the user's coordinates (where the input was there)
+points.ply        the points (of a run from points), in the user's coordinates less the offset in points.json
 cameras.json      the input's cameras, OpenCV axes, in the user's coordinates (where the run has cameras)
 import_relief.py  brings all of it into Blender 4.2 or newer
 scene.blend       the same, already imported (where a Blender was given)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import tyro
 
+from app.arguments import input_first, parse, parse_some, value_of
+from app.kinds import kind_of
 from app.runs import InputRecord, Request, RunRecord, digest, folder_for, versions, write_record
 from recon.errors import UserError
-from recon.formats import ReadOptions, read
-from recon.inputs import CrossSections
-from recon.methods import Method, method_named
+from recon.formats import InputOptions, options_type_of, read
+from recon.inputs import Input
+from recon.limits import require_memory
+from recon.methods import METHODS, Method, method_named
+from recon.progress import spoken
 
 if TYPE_CHECKING:
     from app.viewer.live import LivePreview
@@ -53,7 +57,7 @@ class _Job:
     """A run on its way: what was asked, what was read, and the record that grows."""
 
     options: Options
-    sections: CrossSections
+    input: Input
     method: Method
     folder: Path
     record: RunRecord
@@ -66,97 +70,68 @@ def reconstruct(arguments: list[str]) -> int:
         UserError: the input or an option is wrong.
         recon.training.Interrupted: stopped between two steps, with the work saved.
     """
-    arguments = _input_first(arguments)
+    arguments = input_first(arguments)
     if "--help" in arguments or "-h" in arguments or not arguments:
-        _parsed(arguments, method_named(_value_of("--method", arguments) or "least-bending"))
-    known, _ = tyro.cli(_arguments(None), args=arguments, return_unknown_args=True, prog="reconstruct")
-    if known.general.method != "auto":
-        method_named(known.general.method)
-    sections = read(known.general.input, known.reading)
-    method = method_named(_best_for(sections) if known.general.method == "auto" else known.general.method)
-    parsed = _parsed(arguments, method, known.general.quality)
-    job, done = _begin(parsed.general, parsed.reading, parsed.config, sections, method)
+        _help(arguments)
+    asked = parse_some(arguments, "reconstruct", Options)
+    if asked.method != "auto":
+        method_named(asked.method)
+    reading = parse_some(arguments, "reconstruct", options_type_of(asked.input))
+    input = read(asked.input, reading)
+    method = method_named(kind_of(input).best_method(input) if asked.method == "auto" else asked.method)
+    _check_kind(method, input, asked.input)
+    parsed = _parsed(arguments, method, asked.quality)
+    job, done = _begin(parsed.general, parsed.reading, parsed.config, input, method)
     if not done:
-        _carry_out(job, parsed.config)
+        _carry_out(job)
     _tell(job, done)
     return 0
 
 
-def _arguments(config: Any) -> type:
-    """The class that tyro makes the flags from: general and reading options, and a method's with its defaults."""
-    fields: list[Any] = [
-        ("general", tyro.conf.OmitArgPrefixes[Options]),
-        ("reading", tyro.conf.OmitArgPrefixes[ReadOptions]),
-    ]
-    if config is not None:
-        fields.append(("config", tyro.conf.OmitArgPrefixes[type(config)], field(default=config)))
-    return make_dataclass("Reconstruct", fields)
+def _help(arguments: list[str]) -> None:
+    """Prints the usage with the flags of the method that is named, or of the first one for the input, and exits."""
+    name = value_of("--method", arguments)
+    if name in (None, "auto"):
+        there = bool(arguments) and Path(arguments[0]).exists()
+        options = options_type_of(Path(arguments[0])) if there else kind_of(METHODS[0].takes).OPTIONS
+        name = next(method.name for method in METHODS if kind_of(method.takes).OPTIONS is options)
+    _parsed(arguments, method_named(name))
 
 
 def _parsed(arguments: list[str], method: Method, quality: str = "standard") -> Any:
-    """All options, the method's among them; an unknown one ends the program with the usage, exit status 2.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
+    """All options, those of the input's kind and the method's among them."""
     _, config_type = method.load()
-    parsed = tyro.cli(_arguments(config_type.at(quality)), args=arguments, prog="reconstruct")  # type: ignore[attr-defined]
-    for part in (parsed.general, parsed.reading, parsed.config):
-        _check_ranges(part)
-    return parsed
+    config = config_type.at(quality)  # type: ignore[attr-defined]
+    return parse(arguments, "reconstruct", general=Options, reading=kind_of(method.takes).OPTIONS, config=config)
 
 
-def _check_ranges(options: Any) -> None:
-    """tyro checks types; the ranges stand in the annotations and are msgspec's to check."""
-    for name in options.__struct_fields__:
-        value = getattr(options, name)
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            annotation = next(f.type for f in msgspec.structs.fields(options) if f.name == name)
-            try:
-                msgspec.convert(value, annotation)
-            except msgspec.ValidationError as problem:
-                sentence = str(problem).removeprefix("Expected ")
-                raise UserError(f"--{name.replace('_', '-')} {value}: expected {sentence}") from problem
+def _check_kind(method: Method, input: Input, path: Path) -> None:
+    """Refuses a method for another kind of input."""
+    if not isinstance(input, method.takes):
+        fitting = ", ".join(other.name for other in METHODS if isinstance(input, other.takes))
+        raise UserError(
+            f"--method {method.name}: takes {kind_of(method.takes).NAME}, and {path} holds {kind_of(input).NAME}; "
+            f"choose one of: auto, {fitting}"
+        )
 
 
-def _input_first(arguments: list[str]) -> list[str]:
-    """The arguments with the input in front, so that no value of an option yet unknown is taken for it."""
-    for n, argument in enumerate(arguments):
-        if not argument.startswith("-") and (n == 0 or Path(argument).exists()):
-            return [argument, *arguments[:n], *arguments[n + 1 :]]
-    return arguments
-
-
-def _value_of(option: str, arguments: list[str]) -> str | None:
-    return arguments[arguments.index(option) + 1] if option in arguments[:-1] else None
-
-
-def _best_for(sections: CrossSections) -> str:
-    """The method that `--method auto` takes."""
-    if sections.is_terrain:
-        return "height-field"
-    return "least-bending" if sections.volume is None else "morphing"
-
-
-def _begin(
-    options: Options, reading: ReadOptions, config: Any, sections: CrossSections, method: Method
-) -> tuple[_Job, bool]:
+def _begin(options: Options, reading: InputOptions, config: Any, input: Input, method: Method) -> tuple[_Job, bool]:
     """The job with its folder and record, and whether an earlier session has done it already."""
     device = _device(options.device)
     source = InputRecord((str(options.input),), digest(options.input), reading)
     request = Request(source, method.name, msgspec.to_builtins(config), options.seed, device, options.time_limit)
     folder, earlier, said = folder_for(request, options.out, options.fresh)
-    for note in (*sections.notes, *([said] if said else [])):
+    for note in (*input.notes, *([said] if said else [])):
         sys.stderr.write(f"note: {note}\n")
     if earlier is not None:
-        return _Job(options, sections, method, folder, earlier), earlier.status == "done"
+        return _Job(options, input, method, folder, earlier), earlier.status == "done"
     if options.time_limit is not None and method.budget:
-        config = method.fitting(sections, config, device, options.time_limit)
+        config = method.fitting(input, config, device, options.time_limit)
     record = RunRecord(
         "running", source, method.name, msgspec.to_builtins(config), options.seed, device, request, versions()
     )
     write_record(folder, record)
-    return _Job(options, sections, method, folder, record), False
+    return _Job(options, input, method, folder, record), False
 
 
 def _device(wanted: str) -> str:
@@ -176,7 +151,7 @@ def _device(wanted: str) -> str:
     return "cpu"
 
 
-def _carry_out(job: _Job, config: Any) -> None:
+def _carry_out(job: _Job) -> None:
     """Runs the method, writes the scene, the report and the record."""
     from recon.training import Trainer
 
@@ -191,13 +166,26 @@ def _carry_out(job: _Job, config: Any) -> None:
     )
     config = msgspec.convert(job.record.config, config_type)
     try:
-        scene = function(job.sections, config, train)
+        _announce(job, config)
+        scene = function(job.input, config, train)
         _conclude(job, scene, train)
     except BaseException as ended:
         _note_end(job, train, ended)
         raise
     if page:
         _keep_showing(page, job)
+
+
+def _announce(job: _Job, config: Any) -> None:
+    """Says what the work will take.
+
+    Raises:
+        UserError: it needs more memory than there is.
+    """
+    cost = job.method.cost(job.input, config, job.record.device)
+    if cost is not None:
+        sys.stderr.write(f"{job.method.name}: about {spoken(cost.seconds)} and {cost.megabytes / 1e3:.1f} GB\n")
+        require_memory(1e6 * cost.megabytes, cost.remedy)
 
 
 def _note_end(job: _Job, train: Trainer, ended: BaseException) -> None:
@@ -222,26 +210,22 @@ def _conclude(job: _Job, scene: Scene, train: Trainer) -> None:
     scene = scene.in_user_frame()
     record.frame = msgspec.to_builtins(scene.frame, enc_hook=lambda array: array.tolist())
     record.labels = [msgspec.to_builtins(label) for label in scene.labels]
-    record.warnings = [*job.sections.notes, *scene.notes, *train.warnings]
+    record.warnings = [*job.input.notes, *scene.notes, *train.warnings]
     record.stages = train.records
-    record.metrics = _metrics(scene, job.sections)
+    record.metrics = _metrics(scene, job.input)
     record.status = "done"
-    write_report(job.folder, msgspec.to_builtins(record), scene, job.sections)
+    write_report(job.folder, msgspec.to_builtins(record), scene, job.input)
     write_record(job.folder, record)
 
 
-def _metrics(scene: Scene, sections: CrossSections) -> dict[str, Any]:
+def _metrics(scene: Scene, input: Input) -> dict[str, Any]:
     """How well the result agrees with the input, and what its meshes are like."""
     from recon.formats.meshes import whole
-    from recon.metrics import contour_error, held_out_dice
     from recon.surface.facts import mesh_facts
 
-    metrics: dict[str, Any] = {"contour_error": msgspec.to_builtins(contour_error(whole(scene), sections))}
     meshes = scene.objects or {"mesh": whole(scene)}
-    metrics["objects"] = {name: msgspec.to_builtins(mesh_facts(mesh)) for name, mesh in meshes.items()}
-    if scene.label_grid is not None and sections.volume is not None and len(sections.volume.left_out):
-        metrics["held_out"] = msgspec.to_builtins(held_out_dice(sections, scene.label_grid))
-    return metrics
+    facts = {name: msgspec.to_builtins(mesh_facts(mesh)) for name, mesh in meshes.items()}
+    return {**kind_of(input).metrics(scene, input), "objects": facts}
 
 
 def _live_page(job: _Job) -> LivePreview | None:
@@ -249,7 +233,7 @@ def _live_page(job: _Job) -> LivePreview | None:
         return None
     from app.viewer.live import LivePreview
 
-    return LivePreview(job.options.input.name, job.sections)
+    return LivePreview(job.options.input.name, job.input)
 
 
 def _keep_showing(page: LivePreview, job: _Job) -> None:
@@ -269,7 +253,14 @@ def _tell(job: _Job, done_before: bool) -> None:
         print(f"{job.folder}: done before, with the same input and options; --fresh starts over")
     print(f"scene     {job.folder / 'scene'}")
     for name, facts in job.record.metrics["objects"].items():
-        closed = "watertight" if facts["watertight"] else f"{facts['boundary_loops']} boundary loops"
+        closed = "watertight" if facts["watertight"] else _boundary(facts)
         print(f"  {name}: {facts['faces']:,} faces, {closed}, Euler number {facts['euler_number']}")
+    for line in kind_of(job.method.takes).summary(job.record.metrics, job.record.frame["unit"]):
+        print(line)
     print(f"report    {job.folder / 'report.html'}")
     print(f"next      relief view {job.folder}   relief export {job.folder} --to blender")
+
+
+def _boundary(facts: dict[str, Any]) -> str:
+    loops = facts["boundary_loops"]
+    return f"{loops} boundary loop{'s' * (loops != 1)}, {sum(facts['boundary_lengths']):.4g} long together"

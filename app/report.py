@@ -14,48 +14,47 @@ from typing import Any
 import numpy as np
 
 from app import report_plots
-from app.inspection import describe
+from app.distance_scale import css_gradient
+from app.kinds import kind_of
 from app.markup import Child, Markup, element, joined, picture, table
-from app.report_pictures import (
-    Distances,
-    Image,
-    contour_distances,
-    distance_picture,
-    result_pictures,
-    scale_color,
-    side_cameras,
-    slice_pictures,
-)
+from app.report_evidence import Evidence
+from app.report_pictures import Image, result_pictures, side_cameras
 from recon.files import replacing
-from recon.inputs import CrossSections
+from recon.formats.meshes import parts
+from recon.inputs import Input
 from recon.scene import Scene
 from render.cameras import Camera
 from render.meshes import to_bytes
 
 STYLE = Path(__file__).parent / "report.css"
 DISTANCE_SCALE = 1.2  # the size of the picture of distances beside that of a side
+ELEVATION = 20.0  # degrees that the result is seen from where there is no input
 
 
-def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, sections: CrossSections | None) -> Path:
+def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, input: Input | None) -> Path:
     """Writes the run's report.html and preview.png and gives the page's path.
 
-    `run` is what run.json holds, `scene` what the run yielded, `sections` its input, None where that is gone.
+    `run` is what run.json holds, `scene` what the run yielded, `input` what it was made of, None where that is gone.
 
     Raises:
         UserError: the scene holds no mesh.
     """
     scene = scene.in_user_frame()
-    cameras = side_cameras(scene, sections)
-    results = result_pictures(scene, cameras)
-    distances = None if sections is None else contour_distances(scene, sections)
+    evidence = None if input is None else kind_of(input).evidence(scene, input)
+    points = [np.asarray(part.mesh.vertices) for part in parts(scene)]
+    points += [] if evidence is None else [evidence.extent()]
+    elevation = ELEVATION if evidence is None else evidence.elevation
+    cameras = side_cameras(np.concatenate(points), scene.frame.up, elevation)
+    results = [image for image, _ in result_pictures(scene, cameras)]
     title = _name(run)
     body = joined(
         _head(title, run),
         _key_figures(run),
-        _sides(scene, sections, cameras, results),
-        _input(run, sections),
-        _distances(scene, distances, cameras[0]),
-        _objects(run, scene, distances),
+        _sides(evidence, cameras, results),
+        _input(title, evidence),
+        _distances(scene, evidence, cameras[0]),
+        None if evidence is None else evidence.further(run, cameras),
+        _objects(run, scene, evidence),
         _stages(run),
         _warnings(run),
         _going_on(run_dir),
@@ -99,10 +98,11 @@ def _key_figures(run: Mapping[str, Any]) -> Markup:
         closed = sum(bool(facts["watertight"]) for facts in objects)
         boxes.append((f"{sum(facts['faces'] for facts in objects):,}", "faces"))
         boxes.append((f"{closed} of {len(objects)}", f"object{'s' * (len(objects) != 1)} watertight"))
-    error = metrics.get("contour_error")
-    if error:
-        boxes.append((f"{error['mean']:.3g} %", "of the diagonal: mean contour distance"))
-        boxes.append((f"{error['quantile_95']:.3g} %", "95 % of the contours within"))
+    of_points = metrics.get("point_distance", {}).get("percent")
+    for error, sample in ((metrics.get("contour_error"), "contour"), (of_points, "point")):
+        if error:
+            boxes.append((f"{error['mean']:.3g} %", f"of the diagonal: mean {sample} distance"))
+            boxes.append((f"{error['quantile_95']:.3g} %", f"95 % of the {sample}s within"))
     if metrics.get("held_out"):
         boxes.append((f"{metrics['held_out']['mean']:.3f}", "mean Dice, slices left out"))
     if stages:
@@ -111,17 +111,15 @@ def _key_figures(run: Mapping[str, Any]) -> Markup:
     return element("div", *cells, class_="figures")
 
 
-def _sides(scene: Scene, sections: CrossSections | None, cameras: list[Camera], results: list[Image]) -> Markup:
-    """The result and the input's slices under each other, from four sides."""
+def _sides(evidence: Evidence | None, cameras: list[Camera], results: list[Image]) -> Markup:
+    """The result and the input under each other, from four sides."""
     sides = [_side(camera) for camera in cameras]
     shown = [element("p", "The result", class_="row"), _row(results, "the result", sides)]
-    if sections is None:
+    if evidence is None:
         shown.append(element("p", "The input was not at hand when this page was written.", class_="row"))
     else:
-        images, drawn = slice_pictures(scene, sections, cameras)
-        some = f", {drawn} of {len(sections.planes)} drawn" if drawn < len(sections.planes) else ""
-        shown.append(element("p", f"The input's slices from the same sides{some}", class_="row"))
-        shown.append(_row(images, "the input's slices", sides))
+        images, caption = evidence.pictures(cameras)
+        shown += [element("p", caption, class_="row"), _row(images, "the input", sides)]
     return joined(element("h2", "From four sides"), *shown)
 
 
@@ -139,59 +137,49 @@ def _side(camera: Camera) -> str:
     return f"from {'-+'[int(camera.forward[axis] < 0)]}{'xyz'[axis]}"
 
 
-def _input(run: Mapping[str, Any], sections: CrossSections | None) -> Markup | None:
+def _input(name: str, evidence: Evidence | None) -> Markup | None:
     """How the input was understood."""
-    if sections is None:
+    if evidence is None:
         return None
-    facts = describe(sections, Path(_name(run)), "")
-    unit = _unit(sections.unit)
-    distance = facts["plane_distance"]
-    planes = f"{facts['planes']} planes, not parallel"
-    if distance:
-        even = distance["greatest"] - distance["least"] <= 1e-3 * distance["greatest"]
-        span = f"{distance['median']:.4g}" if even else f"{distance['least']:.4g} to {distance['greatest']:.4g}"
-        planes = f"{facts['planes']} parallel planes, {span}{unit} apart"
-    size = " × ".join(f"{side:.4g}" for side in facts["extent"]["size"])
-    labels = f"{len(sections.labels)} label{'s' * (len(sections.labels) != 1)}"
-    sentence = (
-        f"{facts['kind'].capitalize()}: {planes}, {facts['empty_planes']} of them empty; {facts['contours']} contours "
-        f"with {facts['contour_vertices']:,} vertices; {labels}; {size}{unit}."
-    )
-    unknown = "The unit of length is unknown." if sections.unit == "unknown" else None
-    notes = element("ul", *(element("li", note) for note in sections.notes)) if sections.notes else None
-    return joined(
-        element("h2", "How the input was understood"), element("p", sentence, " " if unknown else None, unknown), notes
-    )
+    notes = element("ul", *(element("li", note) for note in evidence.notes)) if evidence.notes else None
+    return joined(element("h2", "How the input was understood"), element("p", evidence.understood(name)), notes)
 
 
-def _distances(scene: Scene, distances: Distances | None, camera: Camera) -> Markup | None:
-    """The contours coloured by their distance from the result, with the scale and a histogram."""
-    if distances is None:
+def _distances(scene: Scene, evidence: Evidence | None, camera: Camera) -> Markup | None:
+    """The input coloured by its distance from the result, with the scale and a histogram."""
+    if evidence is None or evidence.distances is None:
         return None
+    distances, samples = evidence.distances, evidence.samples
     unit, greatest = _unit(scene.frame.unit), distances.greatest_shown
-    image = distance_picture(scene, distances, camera.resized(DISTANCE_SCALE))
-    stops = ", ".join("rgb({} {} {})".format(*to_bytes(color)) for color in scale_color(np.linspace(0, 1, 7)))
+    image = evidence.distance_picture(camera.resized(DISTANCE_SCALE))
     said = (
-        f"The input's contours over the result, coloured by their distance from it: {distances.mean():.3g}{unit} on "
-        f"average, 95 % of their length is nearer than {distances.quantile(0.95):.3g}{unit}."
+        f"The input's {samples} over the result, coloured by their distance from it: {distances.mean():.3g}{unit} on "
+        f"average, 95 % of {evidence.amount} nearer than {distances.quantile(0.95):.3g}{unit}."
     )
     plot = report_plots.histogram(
-        distances.distance, distances.length, greatest, unit.strip(), "histogram of distances"
+        distances.distance, distances.weight, greatest, unit.strip(), "histogram of distances"
     )
     beside = element(
         "div",
         element("p", said),
-        element("div", class_="scale", style=f"background:linear-gradient(90deg,{stops})"),
-        element("div", element("span", "0"), element("span", f"{greatest:.3g}{unit} and more"), class_="ends"),
+        element("div", class_="scale", style=f"background:{css_gradient()}"),
+        element(
+            "div",
+            element("span", "0"),
+            element("span", f"{greatest / 2:.3g}"),
+            element("span", f"{greatest:.3g}{unit} and more"),
+            class_="ends",
+        ),
         plot,
-        element("p", "How much of the contours' length lies how far from the result.", class_="soft"),
+        element("p", f"What part of the {samples} lies how far from the result.", class_="soft"),
     )
-    shown = element("div", element("figure", picture(image, "distances of the contours")), beside, class_="beside")
-    return joined(element("h2", "How closely the result passes through the contours"), shown)
+    shown = element("div", element("figure", picture(image, f"distances of the {samples}")), beside, class_="beside")
+    return joined(element("h2", f"How closely the result follows the {samples}"), shown)
 
 
-def _objects(run: Mapping[str, Any], scene: Scene, distances: Distances | None) -> Markup | None:
+def _objects(run: Mapping[str, Any], scene: Scene, evidence: Evidence | None) -> Markup | None:
     """A row for each object: its mesh, its volume, its agreement with the input."""
+    distances = None if evidence is None else evidence.distances
     metrics = run.get("metrics", {})
     if not metrics.get("objects"):
         return None
@@ -199,7 +187,7 @@ def _objects(run: Mapping[str, Any], scene: Scene, distances: Distances | None) 
     labels = {label.name: label for label in scene.labels}
     unit = _unit(scene.frame.unit)
     headings = ["object", f"volume{unit and f' ({unit.strip()}³)'}"]
-    headings += [f"contours: mean{unit and f' ({unit.strip()})'}", "95 %"] if distances else []
+    headings += [f"{evidence.samples}: mean{unit and f' ({unit.strip()})'}", "95 %"] if evidence and distances else []
     headings += ["Dice"] if dice else []
     headings += ["faces", "watertight", "Euler", "parts", "open loops", "non-manifold", "self-crossings"]
     rows: list[list[Child]] = []

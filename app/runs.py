@@ -17,8 +17,8 @@ import msgspec
 
 from recon.errors import UserError
 from recon.files import file_names, replacing
-from recon.formats import ReadOptions, read
-from recon.inputs import CrossSections
+from recon.formats import InputOptions, read
+from recon.inputs import Input
 from recon.training import StageRecord
 
 SHOWN_VERSIONS = ("relief", "torch", "numpy", "scipy", "numba", "trimesh")
@@ -29,7 +29,7 @@ class InputRecord(msgspec.Struct, frozen=True):
 
     paths: tuple[str, ...]
     digest: str
-    options: ReadOptions
+    options: InputOptions
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -125,7 +125,7 @@ def read_record(folder: Path) -> RunRecord:
     return record
 
 
-def input_again(folder: Path) -> CrossSections | None:
+def input_again(folder: Path) -> Input | None:
     """The run's input, read again as it was; None where it is not there any more or is another one now.
 
     Raises:

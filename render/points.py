@@ -45,9 +45,9 @@ def render_points(
 
 def plane_normals(points: Float[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
     """Unit normals, of either sense, of the planes of least squares through each point and its nearest neighbours."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    _, near = cKDTree(points).query(points, min(NEIGHBOURS, len(points)))
+    _, near = KDTree(points).query(points, min(NEIGHBOURS, len(points)))
     around = points[near.reshape(len(points), -1)] - points[:, None]
     around = around - around.mean(1, keepdims=True)
     return np.linalg.eigh(np.einsum("nki,nkj->nij", around, around))[1][:, :, 0].astype(np.float32)

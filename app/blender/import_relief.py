@@ -19,9 +19,9 @@ In Blender: open this file in the Scripting workspace and run it. From a shell:
 
     blender --background --python import_relief.py -- --save scene.blend
 
-Reads `scene.glb`, `contours.json` and `cameras.json` (the last two where they are there) beside this file and makes
+Reads `scene.glb`, and `contours.json`, `points.ply` and `cameras.json` where they are there, beside this file and makes
 the collection "Relief": the objects in metres, Z-up, without location, rotation or scale left on them; the input's
-contours as curves; the cameras; one more camera that sees it all, and a light.
+contours as curves, or its points; the cameras; one more camera that sees it all, and a light.
 
 What lies far from the origin (map coordinates) is brought to it, because Blender's float32 could not show it there: the
 collection's property "offset" is what to add, in the export's unit and axes, to have the user's coordinates again.
@@ -74,6 +74,11 @@ def import_folder(folder):
         shift = [theirs - ours for theirs, ours in zip(contours["offset"], offset, strict=True)]
         lines = new_collection("Contours", collection)
         add_contours(contours["contours"], to_blender, to_blender @ Vector(shift), 0.0015 * size, lines)
+    if (folder / "points.json").is_file():
+        facts = json.loads((folder / "points.json").read_text(encoding="utf-8"))
+        shift = [theirs - ours for theirs, ours in zip(facts["offset"], offset, strict=True)]
+        cloud = new_collection("Points", collection)
+        add_points(folder / "points.ply", to_blender, to_blender @ Vector(shift), facts["radius"], cloud)
     if (folder / "cameras.json").is_file():
         cameras = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]
         add_cameras(cameras, to_blender, offset, 0.05 * size, new_collection("Cameras", collection))
@@ -160,6 +165,47 @@ def add_contours(contours, to_blender, location, thickness, collection):
         item = bpy.data.objects.new(curve.name, curve)
         item.location = location
         collection.objects.link(item)
+
+
+def add_points(path, to_blender, location, radius, collection):
+    """The points as a mesh of vertices alone, drawn as balls; they show the input and are left out of renders."""
+    collection.hide_render = True
+    bpy.ops.wm.ply_import(filepath=str(path), forward_axis="Y", up_axis="Z")
+    item = bpy.context.view_layer.objects.active
+    item.name = item.data.name = "points"
+    item.matrix_world = Matrix.Identity(4)
+    item.data.transform(to_blender.to_4x4())
+    item.location = location
+    colors = item.data.color_attributes[0].name if item.data.color_attributes else None
+    balls = item.modifiers.new("balls", "NODES")
+    balls.node_group = ball_nodes(radius * to_blender.to_scale()[0], point_material(colors))
+    move_to(item, collection)
+
+
+def ball_nodes(radius, material):
+    """A node group that shows a mesh's vertices as points of that radius."""
+    group = bpy.data.node_groups.new("Relief points", "GeometryNodeTree")
+    group.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
+    group.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    kinds = ("NodeGroupInput", "GeometryNodeMeshToPoints", "GeometryNodeSetMaterial", "NodeGroupOutput")
+    nodes = [group.nodes.new(kind) for kind in kinds]
+    for place, (node, following) in enumerate(zip(nodes, nodes[1:], strict=False)):
+        node.location = (220 * place, 0)
+        group.links.new(node.outputs[0], following.inputs[0])
+    nodes[1].inputs["Radius"].default_value = radius
+    nodes[2].inputs["Material"].default_value = material
+    return group
+
+
+def point_material(colors):
+    """A rough material in the points' own colours, where they have any."""
+    material = plain_material("points", (0.62, 0.70, 0.78))
+    if colors is not None:
+        nodes, links = material.node_tree.nodes, material.node_tree.links
+        attribute = nodes.new("ShaderNodeAttribute")
+        attribute.attribute_name = colors
+        links.new(attribute.outputs["Color"], nodes["Principled BSDF"].inputs["Base Color"])
+    return material
 
 
 def plain_material(name, srgb):

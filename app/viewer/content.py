@@ -1,8 +1,7 @@
-"""What the viewer is asked to show: a run folder, a mesh file, or an input of slices."""
+"""What the viewer is asked to show: a run folder, a mesh file, or an input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,29 +9,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from app.kinds import kind_of
 from app.runs import input_again, read_record
 from recon.errors import UserError
-from recon.formats import ReadOptions, read
-from recon.formats.meshes import MESH_FORMATS, read_scene
+from recon.formats import InputOptions, read
+from recon.formats.meshes import holds_mesh, read_scene
 from recon.formats.scene_folder import read_scene_folder
-from recon.inputs import CrossSections
+from recon.inputs import Input
 from recon.scene import Scene
 
 if TYPE_CHECKING:
     import trimesh
 
 
-DEFAULTS = ReadOptions()
-
-
 @dataclass(frozen=True)
 class Content:
-    """A scene, the slices that it was made from where they are known, and sentences about what cannot be shown."""
+    """A scene, the input that it was made from where that is known, and sentences about what cannot be shown. For an
+    input that nothing was made of yet, `reading` are the options that it was read with."""
 
     name: str
     scene: Scene
-    sections: CrossSections | None = None
+    input: Input | None = None
     notes: tuple[str, ...] = ()
+    reading: InputOptions | None = None
 
     @property
     def meshes(self) -> list[trimesh.Trimesh]:
@@ -41,14 +40,14 @@ class Content:
 
     @property
     def unit(self) -> str:
-        """The user's unit of length, from the scene or else from the slices."""
+        """The user's unit of length, from the scene or else from the input."""
         known = self.scene.frame.unit
-        return self.sections.unit if known == "unknown" and self.sections is not None else known
+        return self.input.unit if known == "unknown" and self.input is not None else known
 
     @property
     def up(self) -> tuple[float, float, float]:
         """The user's upward direction, from the scene where there is a mesh."""
-        return self.scene.frame.up if self.meshes or self.sections is None else self.sections.up
+        return self.scene.frame.up if self.meshes or self.input is None else self.input.up
 
     def bounds(self) -> Float[np.ndarray, "2 3"]:
         """The lowest and highest user coordinates.
@@ -57,33 +56,36 @@ class Content:
             UserError: there is nothing to show.
         """
         corners = [self.scene.frame.to_user(np.asarray(mesh.vertices)) for mesh in self.meshes]
-        corners += [] if self.sections is None else list(_contour_points(self.sections))
+        corners += [] if self.input is None else [kind_of(self.input).vertices(self.input)]
         points = np.concatenate([np.zeros((0, 3)), *corners])
         if not len(points):
-            raise UserError(f"{self.name}: there is nothing to show in it, neither a mesh nor a contour")
+            raise UserError(f"{self.name}: there is nothing to show in it, neither a mesh nor an input")
         return np.stack([points.min(0), points.max(0)])
 
 
-def _contour_points(sections: CrossSections) -> Iterator[Float[np.ndarray, "_ 3"]]:
-    for plane in sections.planes:
-        for polygon in (*(ring.vertices for ring in plane.rings), *plane.lines):
-            yield plane.to_world(polygon)
+def is_input(path: Path) -> bool:
+    """Whether the path is to be read as an input: it is no run folder and holds no mesh."""
+    return not _is_run(path) and not holds_mesh(path)
 
 
-def load(path: Path, options: ReadOptions = DEFAULTS) -> Content:
-    """Reads what stands at the path; `options` are for an input of slices.
+def load(path: Path, options: InputOptions | None = None) -> Content:
+    """Reads what stands at the path; `options` are for an input.
 
     Raises:
         UserError: nothing stands there, it is of no known kind, or what is in it cannot be read.
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder")
-    if path.is_dir() and ((path / "run.json").exists() or (path / "scene").is_dir()):
+    if _is_run(path):
         return _load_run(path)
-    if any(path.suffix.lower() in row.suffixes for row in MESH_FORMATS):
+    if holds_mesh(path):
         return Content(path.name, _welded(read_scene(path)))
-    sections = read(path, options)
-    return Content(path.name, Scene(), sections, sections.notes)
+    input = read(path, options)
+    return Content(path.name, Scene(), input, input.notes, options or kind_of(input).OPTIONS())
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").exists() or (path / "scene").is_dir()
 
 
 def _welded(scene: Scene) -> Scene:
@@ -94,14 +96,14 @@ def _welded(scene: Scene) -> Scene:
 
 
 def _load_run(folder: Path) -> Content:
-    """The scene of a run, and its input's slices where the input is still there."""
+    """The scene of a run, and its input where that is still there."""
     if not (folder / "scene").is_dir():
         status = read_record(folder).status
         raise UserError(f"{folder}: the run has no scene to show yet (its status is {status}); run the command again")
     scene = read_scene_folder(folder / "scene")
     try:
-        sections = input_again(folder)
+        input = input_again(folder)
     except UserError as problem:
-        return Content(folder.name, scene, notes=(f"the input's slices are not shown: {problem}",))
-    notes = () if sections is not None else ("the input is gone or has changed; its slices are not shown",)
-    return Content(folder.name, scene, sections, notes)
+        return Content(folder.name, scene, notes=(f"the input is not shown: {problem}",))
+    notes = () if input is not None else ("the input is gone or has changed and is not shown",)
+    return Content(folder.name, scene, input, notes)

@@ -88,7 +88,7 @@ class SectionControls:
             self.cut = server.gui.add_checkbox("Cut", False, hint="Cut the surfaces by a plane and fill the section")
             self.axis = server.gui.add_dropdown("Across", tuple("xyz"), initial_value="z")
             self.sliders = {
-                axis: server.gui.add_slider(axis + unit, *_slider_range(*bounds[:, i]), visible=axis == "z")
+                axis: server.gui.add_slider(axis + unit, *slider_range(*bounds[:, i]), visible=axis == "z")
                 for i, axis in enumerate("xyz")
             }
             self.other_side = server.gui.add_checkbox("Other side", False, hint="Keep what is cut away now")
@@ -111,7 +111,7 @@ class SectionControls:
         self._on_change()
 
 
-def _slider_range(low: float, high: float) -> tuple[float, float, float, float]:
+def slider_range(low: float, high: float) -> tuple[float, float, float, float]:
     """A slider's min, max, step and initial value: a round step, 200 to 2,000 of them over the extent."""
     step = 10.0 ** np.floor(np.log10(max(high - low, 1e-12) / 200))
     first, last = np.floor(low / step), np.ceil(high / step)

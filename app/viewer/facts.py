@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
+from app.kinds import kind_of
 from app.viewer.content import Content
 from app.viewer.surfaces import Surface
+from recon.surface.boundary import boundary_of
 
 
 def facts(content: Content, surfaces: Sequence[Surface]) -> str:
@@ -16,9 +20,8 @@ def facts(content: Content, surfaces: Sequence[Surface]) -> str:
     lines = [f"**{literal(content.name)}**", " × ".join(_length(extent) for extent in high - low) + f" {unit}"]
     if surfaces:
         lines += _mesh_lines(content, surfaces)
-    if content.sections is not None:
-        labels = len(content.sections.labels)
-        lines.append(f"{len(content.sections.planes)} slices, {labels} label{'s' * (labels != 1)}")
+    if content.input is not None:
+        lines.append(kind_of(content.input).size(content.input))
     lines += [f"*{literal(note)}*" for note in content.notes]
     return "  \n".join(lines)
 
@@ -42,6 +45,10 @@ def _mesh_lines(content: Content, surfaces: Sequence[Surface]) -> list[str]:
         watertight = "watertight" if closed else "not watertight"
     else:
         watertight = f"{closed} of {len(content.meshes)} surfaces watertight"
+    loops = np.concatenate([boundary_of(mesh).lengths for mesh in content.meshes])
+    if len(loops):
+        total = _length(float(loops.sum()) * content.scene.frame.scale)
+        watertight += f": {len(loops)} boundary loop{'s' * (len(loops) != 1)}, {total} long together"
     lines = [f"{vertices:,} vertices, {faces:,} faces", watertight]
     if shown < faces:
         lines.append(f"*shown with {shown:,} faces; sections are cut from all*")

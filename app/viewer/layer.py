@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import viser
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from app.viewer.section import Triangles
+from recon.formats import glb
+from recon.scene import Frame, Scene
 
 Color = Sequence[float]
 Vector = Float[np.ndarray, "3"]
@@ -27,7 +29,9 @@ class Layer(ABC):
         self.server = server
         self.lock = threading.RLock()
         self.meshes: dict[str, viser.MeshHandle] = {}
+        self.colored: dict[str, viser.GlbHandle] = {}
         self.lines: dict[str, viser.LineSegmentsHandle] = {}
+        self.points: dict[str, viser.PointCloudHandle] = {}
         self._request = object()
 
     def redraw(self) -> None:
@@ -36,17 +40,22 @@ class Layer(ABC):
         with self.lock:
             if request is not self._request:
                 return
-            former: dict[str, viser.SceneNodeHandle] = {**self.meshes, **self.lines}
-            self.meshes, self.lines = {}, {}
+            former = self.nodes
+            self.meshes, self.colored, self.lines, self.points = {}, {}, {}, {}
             with self.server.atomic():
                 self.draw()
-                for name in former.keys() - self.meshes.keys() - self.lines.keys():
+                for name in former.keys() - self.nodes.keys():
                     former[name].remove()
                 self.restyle()
 
+    @property
+    def nodes(self) -> dict[str, viser.SceneNodeHandle]:
+        """All that is drawn, by name."""
+        return {**self.meshes, **self.colored, **self.lines, **self.points}
+
     @abstractmethod
     def draw(self) -> None:
-        """Adds every node that is to be seen, with `add_mesh` and `add_lines`."""
+        """Adds every node that is to be seen, with the `add_` functions."""
 
     @abstractmethod
     def restyle(self) -> None:
@@ -57,6 +66,36 @@ class Layer(ABC):
         if len(mesh.faces):
             self.meshes[name] = self.server.scene.add_mesh_simple(
                 name, mesh.vertices, mesh.faces, color=_rgb(color), side="double", position=position
+            )
+
+    def add_colored_mesh(self, name: str, mesh: Triangles, colors: UInt8[np.ndarray, "n 3"]) -> None:
+        """Adds a mesh with an sRGB colour at each vertex; viser takes such a mesh as GLB alone. It is always opaque."""
+        import trimesh
+
+        if len(mesh.faces):
+            shown = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
+            data = glb.encoded(Scene(mesh=shown, frame=Frame(up=(0.0, 1.0, 0.0))))  # Y-up: nothing is turned
+            self.colored[name] = self.server.scene.add_glb(name, data)
+
+    def add_points(
+        self,
+        name: str,
+        points: Float[np.ndarray, "n 3"],
+        colors: UInt8[np.ndarray, "n 3"],
+        diameter: float,
+        position: Vector = ORIGIN,
+    ) -> None:
+        """Adds points, discs of that diameter in the page's unit; nothing where there are none."""
+        if len(points):
+            self.points[name] = self.server.scene.add_point_cloud(
+                name,
+                points.astype(np.float32),
+                colors,
+                point_size=diameter,
+                point_shape="circle",
+                point_shading="flat",
+                precision="float32",
+                position=position,
             )
 
     def add_lines(

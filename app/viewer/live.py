@@ -18,7 +18,7 @@ from app.viewer.progress_panel import ProgressPanel
 from app.viewer.server import directions, start_server
 from app.viewer.serving import wait_for_interrupt
 from app.viewer.surfaces import surfaces_of
-from recon.inputs import CrossSections
+from recon.inputs import Input
 from recon.progress import Progress
 from recon.scene import Scene
 
@@ -29,20 +29,20 @@ logger = logging.getLogger(__name__)
 
 
 class LivePreview:
-    """A page on `host`:`port` that shows an input's slices at once and previews of the reconstruction as they come.
+    """A page on `host`:`port` that shows an input at once and previews of the reconstruction as they come.
 
     `show_scene` and `show_progress` fit `recon.training.Trainer`'s `on_preview` and `on_progress`. They return at once,
     raise nothing and may be called from any thread. A scene that was given must not be changed afterwards.
 
     Raises:
-        UserError: as `start_server`, or the slices are all empty.
+        UserError: as `start_server`, or the input is empty.
     """
 
-    def __init__(self, name: str, sections: CrossSections, host: str = "127.0.0.1", port: int = 8080):
-        bounds = Content(name, Scene(), sections).bounds()
+    def __init__(self, name: str, input: Input, host: str = "127.0.0.1", port: int = 8080):
+        bounds = Content(name, Scene(), input).bounds()
         self._server = start_server(host, port)
         self.port = self._server.get_port()
-        self.page = Page(self._server, bounds, sections.unit, sections.up, sections)
+        self.page = Page(self._server, bounds, input.unit, input.up, input)
         self.page.facts.content = f"**{literal(name)}**  \nis being reconstructed"
         self._panel = ProgressPanel(self._server)
         self._news = threading.Condition()

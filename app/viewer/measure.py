@@ -15,6 +15,19 @@ MARK_COLOR = (214, 84, 40)
 MARK_RADIUS = 0.012
 
 
+REACH = 0.01  # a click meets a point that is this near to its ray, as a tangent
+
+
+def first_point(
+    origin: Float[np.ndarray, "3"], direction: Float[np.ndarray, "3"], points: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "3"] | None:
+    """Of the points within `REACH` of a ray, the first along it; None where there is none."""
+    along = (points - origin) @ direction / np.linalg.norm(direction)
+    across = np.linalg.norm(np.cross(points - origin, direction / np.linalg.norm(direction)), axis=1)
+    near = np.flatnonzero((along > 0) & (across < REACH * along))
+    return points[near[along[near].argmin()]] if len(near) else None
+
+
 def first_hit(
     origin: Float[np.ndarray, "3"], direction: Float[np.ndarray, "3"], meshes: Sequence[Triangles]
 ) -> Float[np.ndarray, "3"] | None:
@@ -38,8 +51,15 @@ def first_hit(
 class MeasureTool:
     """The folder "Measure". While its box is checked, clicks set the two ends in turn."""
 
-    def __init__(self, server: viser.ViserServer, frame: Frame, visible_triangles: Callable[[], list[Triangles]]):
-        self._server, self._frame, self._visible_triangles = server, frame, visible_triangles
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        frame: Frame,
+        visible_triangles: Callable[[], list[Triangles]],
+        visible_points: Callable[[], Float[np.ndarray, "n 3"] | None],
+    ):
+        self._server, self._frame = server, frame
+        self._visible_triangles, self._visible_points = visible_triangles, visible_points
         self._ends: list[Float[np.ndarray, "3"]] = []
         with server.gui.add_folder("Measure", order=4, expand_by_default=False):
             self._active = server.gui.add_checkbox("Click two points", False)
@@ -54,7 +74,10 @@ class MeasureTool:
         self._draw()
 
     def _clicked(self, event: viser.SceneClickEvent) -> None:
-        hit = first_hit(np.array(event.ray_origin), np.array(event.ray_direction), self._visible_triangles())
+        ray = np.array(event.ray_origin), np.array(event.ray_direction)
+        points = self._visible_points()
+        hits = [first_hit(*ray, self._visible_triangles()), None if points is None else first_point(*ray, points)]
+        hit = min((hit for hit in hits if hit is not None), key=lambda at: np.linalg.norm(at - ray[0]), default=None)
         if hit is not None:
             self._ends = [*(self._ends if len(self._ends) < 2 else ()), hit]
             self._draw()

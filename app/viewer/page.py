@@ -1,20 +1,49 @@
-"""The page: a scene and the slices that it was made from, and the panel beside them."""
+"""The page: a scene and the input that it was made from, and the panel beside them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import viser
 from jaxtyping import Float
 
+from app.kinds import kind_of
 from app.viewer.controls import LabelControls, SectionControls
 from app.viewer.measure import MeasureTool
-from app.viewer.slices import SliceLayer
-from app.viewer.surfaces import Surface, SurfaceLayer
+from app.viewer.surfaces import Color, Surface, SurfaceLayer
 from app.viewer.viewpoint import ViewControls, nearest_axis, overview
-from recon.inputs import CrossSections
+from recon.inputs import Input
 from recon.scene import Frame
 
 PANEL_WIDTH = 320
+
+
+class InputLayer(Protocol):
+    """An input on the page; `colors` are those of its labels."""
+
+    colors: Mapping[str, Color]
+
+    def show(self, surfaces: Sequence[Surface], labels: LabelControls) -> None:
+        """Takes in what surfaces there are now, and the controls that say which labels are seen."""
+        ...
+
+    def redraw(self) -> None:
+        """Draws everything again, cut as the section says."""
+        ...
+
+    def restyle(self) -> None:
+        """Sets what is visible, without sending geometry again."""
+        ...
+
+    def touchable_points(self) -> Float[np.ndarray, "n 3"] | None:
+        """The points that a click can meet."""
+        ...
+
+    def offer_options(self, name: str, options: Any) -> None:
+        """Lets the user try how the input is read, before any work, and says the flags; `options` it was read with."""
+        ...
 
 
 class Page:
@@ -30,42 +59,43 @@ class Page:
         bounds: Float[np.ndarray, "2 3"],
         unit: str,
         up: tuple[float, float, float],
-        sections: CrossSections | None = None,
+        input: Input | None = None,
     ):
-        self._server, self._sections = server, sections
+        self.server = server
         self.frame = Frame.fitting(bounds, unit, up)
         self.facts = server.gui.add_markdown("", order=0)
-        axis, corners = nearest_axis(up), self.frame.from_user(np.stack(np.meshgrid(*bounds.T), -1).reshape(-1, 3))
-        viewpoint = overview(axis, corners).position
+        self.axis, corners = nearest_axis(up), self.frame.from_user(np.stack(np.meshgrid(*bounds.T), -1).reshape(-1, 3))
+        viewpoint = overview(self.axis, corners).position
         self.section = SectionControls(server, self.frame, bounds, viewpoint, self._redraw)
-        self._labels = LabelControls(server, {}, self._restyle)
-        self.surfaces = SurfaceLayer(server, self.section, self._labels)
-        self.slices = None
-        if sections is not None:
-            self.slices = SliceLayer(server, self.frame, sections, self.section, self._labels)
-        self._measure = MeasureTool(server, self.frame, self.surfaces.visible_triangles)
-        self._view = ViewControls(server, axis, corners)
+        self.labels = LabelControls(server, {}, self._restyle)
+        self.surfaces = SurfaceLayer(server, self.section, self.labels)
+        self.input: InputLayer | None = None if input is None else kind_of(input).layer(self, input)
+        self._measure = MeasureTool(server, self.frame, self.surfaces.visible_triangles, self._touchable_points)
+        self._view = ViewControls(server, self.axis, corners)
         server.gui.main_panel.dock_right()
         server.gui.main_panel.set_width(PANEL_WIDTH)
         self.show([])
 
     def show(self, surfaces: list[Surface]) -> None:
         """Replaces the surfaces, given in the page's frame; the controls keep their settings while labels stay."""
-        colors = {} if self._sections is None else {label.name: label.color for label in self._sections.labels}
+        colors = {} if self.input is None else dict(self.input.colors)
         colors |= {surface.name: surface.color for surface in surfaces}
-        if colors != self._labels.colors:
-            self._labels.remove()
-            self._labels = LabelControls(self._server, colors, self._restyle)
-            if self.slices is not None:
-                self.slices.show(self._labels)
-        self.surfaces.show(surfaces, self._labels)
+        if colors != self.labels.colors:
+            self.labels.remove()
+            self.labels = LabelControls(self.server, colors, self._restyle)
+        self.surfaces.show(surfaces, self.labels)
+        if self.input is not None:
+            self.input.show(surfaces, self.labels)
+
+    def _touchable_points(self) -> Float[np.ndarray, "n 3"] | None:
+        return None if self.input is None else self.input.touchable_points()
 
     def _redraw(self) -> None:
         self.surfaces.redraw()
-        if self.slices is not None:
-            self.slices.redraw()
+        if self.input is not None:
+            self.input.redraw()
 
     def _restyle(self) -> None:
         self.surfaces.restyle()
-        if self.slices is not None:
-            self.slices.restyle()
+        if self.input is not None:
+            self.input.restyle()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 
-from app.viewer.content import DEFAULTS, Content, load
+from app.viewer.content import Content, load
 from app.viewer.facts import facts
 from app.viewer.page import Page
 from app.viewer.server import LocalServer, directions, start_server
 from app.viewer.surfaces import surfaces_of
-from recon.formats import ReadOptions
+from recon.formats import InputOptions
 
 
 def serve(
@@ -18,9 +18,9 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     open_browser: bool = False,
-    options: ReadOptions = DEFAULTS,
+    options: InputOptions | None = None,
 ) -> None:
-    """Shows a run folder, a mesh file or an input of slices (read with `options`) until Ctrl-C.
+    """Shows a run folder, a mesh file or an input (read with `options`) until Ctrl-C.
 
     Raises:
         UserError: the path cannot be shown, or the server cannot be had; the sentence says why.
@@ -40,9 +40,11 @@ def open_page(server: LocalServer, content: Content) -> Page:
     Raises:
         UserError: there is nothing to show.
     """
-    page = Page(server, content.bounds(), content.unit, content.up, content.sections)
+    page = Page(server, content.bounds(), content.unit, content.up, content.input)
     surfaces = surfaces_of(content.scene, page.frame)
     page.show(surfaces)
+    if content.reading is not None and page.input is not None:
+        page.input.offer_options(content.name, content.reading)
     page.facts.content = facts(content, surfaces)
     return page
 

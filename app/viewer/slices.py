@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import viser
 from jaxtyping import Float
 
-from app.viewer.controls import LabelControls, SectionControls
+from app.viewer.controls import LabelControls
 from app.viewer.layer import Layer
 from app.viewer.section import Triangles, part_below
+from recon.formats import SliceOptions
 from recon.inputs import CrossSections, Plane
 from recon.regions import owned_regions, triangulated
-from recon.scene import Frame
+
+if TYPE_CHECKING:
+    from app.viewer.page import Page
+    from app.viewer.surfaces import Surface
 
 LINE_PIXELS = 1.5
 
@@ -22,16 +26,11 @@ LINE_PIXELS = 1.5
 class SliceLayer(Layer):
     """The slices of an input, with the folder "Input slices". The section plane cuts them as it cuts the surfaces."""
 
-    def __init__(
-        self,
-        server: viser.ViserServer,
-        frame: Frame,
-        sections: CrossSections,
-        section: SectionControls,
-        labels: LabelControls,
-    ):
-        super().__init__(server)
-        self._frame, self._sections, self._section, self._labels = frame, sections, section, labels
+    def __init__(self, page: Page, sections: CrossSections):
+        super().__init__(page.server)
+        server = page.server
+        self._frame, self._section, self._labels, self._sections = page.frame, page.section, page.labels, sections
+        self.colors = {label.name: label.color for label in sections.labels}
         self._named = {label.id: label for label in sections.labels}
         last = len(sections.planes)
         with server.gui.add_folder("Input slices", order=3):
@@ -43,11 +42,18 @@ class SliceLayer(Layer):
             control.on_update(lambda _: self.redraw())
         self._opacity.on_update(lambda _: self.restyle())
 
-    def show(self, labels: LabelControls) -> None:
+    def show(self, surfaces: Sequence[Surface], labels: LabelControls) -> None:
         """Draws the slices, each label visible as these controls say from now on."""
-        with self.lock:
-            self._labels = labels
-            self.redraw()
+        if labels is not self._labels:
+            with self.lock:
+                self._labels = labels
+                self.redraw()
+
+    def touchable_points(self) -> None:
+        """Clicks meet the surfaces alone."""
+
+    def offer_options(self, name: str, options: SliceOptions | None) -> None:
+        """Slices are taken as they are."""
 
     def draw(self) -> None:
         first, last = self._range.value

@@ -13,33 +13,41 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import viser
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from app.viewer.layer import Layer
 from app.viewer.section import Outline, Triangles, closed_loops, outline, part_below, without_unused
 from recon.inputs import distinct_color
 from recon.regions import even_odd_region, triangulated
 from recon.scene import Frame, Scene
+from recon.surface.boundary import boundary_of
+from render.meshes import own_colors
 
 if TYPE_CHECKING:
+    import trimesh
+
     from app.viewer.controls import LabelControls, SectionControls
 
 PREVIEW_FACES = 300_000
 PLAIN_COLOR = (0.74, 0.72, 0.68)
 LAYER = 2e-4  # the fillings of overlapping labels are drawn this far apart, the smaller one in front
 OUTLINE_PIXELS = 2.0
+BOUNDARY_COLOR, BOUNDARY_PIXELS = (0.85, 0.10, 0.35), 3.0
 
 Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A named surface with its sRGB colour: the full mesh, and what the browser is sent of it."""
+    """A named surface with its sRGB colour: the full mesh, what the browser is sent of it, the sRGB `colors` of the
+    vertices of that (None where the mesh has none of its own), and the segments at which the full mesh ends."""
 
     name: str
     color: Color
     full: Triangles
     preview: Triangles
+    colors: UInt8[np.ndarray, "n 3"] | None
+    boundary: Float[np.ndarray, "s 2 3"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,25 @@ def surfaces_of(scene: Scene, frame: Frame, limit: int = PREVIEW_FACES) -> list[
         vertices = frame.from_user(scene.frame.to_user(np.asarray(mesh.vertices)))
         full = Triangles(vertices, np.asarray(mesh.faces, np.int64))
         color = colors.get(name) or (PLAIN_COLOR if len(meshes) == 1 else distinct_color(index))
-        surfaces.append(Surface(name, color, full, simplified(full, share)))
+        preview = simplified(full, share)
+        own = None if name in colors else _vertex_colors(mesh, full, preview)
+        surfaces.append(Surface(name, color, full, preview, own, frame.from_user(_boundary(mesh, scene))))
     return surfaces
+
+
+def _vertex_colors(mesh: trimesh.Trimesh, full: Triangles, preview: Triangles) -> UInt8[np.ndarray, "n 3"] | None:
+    """The mesh's own vertex colours at the vertices of its preview: those of the nearest vertices."""
+    kind, own = own_colors(mesh)
+    if kind != "vertex" or preview is full:
+        return own if kind == "vertex" else None
+    from scipy.spatial import KDTree
+
+    return own[KDTree(full.vertices).query(preview.vertices)[1]]
+
+
+def _boundary(mesh: trimesh.Trimesh, scene: Scene) -> Float[np.ndarray, "s 2 3"]:
+    """The mesh's boundary in the user's coordinates."""
+    return scene.frame.to_user(boundary_of(mesh).segments)
 
 
 def simplified(mesh: Triangles, share: float) -> Triangles:
@@ -98,40 +123,62 @@ def section_filling(curve: Outline, plane: SectionPlane) -> Triangles:
 
 
 class SurfaceLayer(Layer):
-    """The surfaces as the label and section controls want them."""
+    """The surfaces as the label and section controls want them, with their boundaries and colours of their own where
+    they have any."""
 
     def __init__(self, server: viser.ViserServer, section: SectionControls, labels: LabelControls):
         super().__init__(server)
         self._section, self._labels = section, labels
         self._surfaces: Sequence[Surface] = ()
+        self._touchable: dict[str, Triangles] = {}
+        self.boundaries = server.gui.add_checkbox("Boundary loops", True, order=1.4, visible=False)
+        self.own_colors = server.gui.add_checkbox("Own colours", True, order=1.5, visible=False)
+        self.boundaries.on_update(lambda _: self.restyle())
+        self.own_colors.on_update(lambda _: self.redraw())
 
     def show(self, surfaces: Sequence[Surface], labels: LabelControls) -> None:
         """Replaces what is shown."""
         with self.lock:
             self._surfaces, self._labels = surfaces, labels
+            self.boundaries.visible = any(len(surface.boundary) for surface in surfaces)
+            self.own_colors.visible = any(surface.colors is not None for surface in surfaces)
             self.redraw()
 
     def draw(self) -> None:
         plane = self._section.plane()
+        self._touchable = {}
         for rank, surface in enumerate(sorted(self._surfaces, key=_box_volume, reverse=True)):
             name = f"/surfaces/{self._surfaces.index(surface)}"
+            boundary = surface.boundary
             if plane is None:
-                self.add_mesh(f"{name}/shell", surface.preview, surface.color)
+                self._draw_shell(name, surface.preview, surface.colors, surface.color)
             else:
                 self._draw_cut(name, surface, plane, LAYER * (1 + rank))
+                boundary = boundary[plane.height(boundary).max(1) < 0]
+            self.add_lines(f"{name}/boundary", boundary, BOUNDARY_COLOR, BOUNDARY_PIXELS)
+
+    def _draw_shell(self, name: str, shell: Triangles, colors: UInt8[np.ndarray, "n 3"] | None, plain: Color) -> None:
+        self._touchable[f"{name}/shell"] = shell
+        if colors is not None and self.own_colors.value:
+            self.add_colored_mesh(f"{name}/shell", shell, colors)
+        else:
+            self.add_mesh(f"{name}/shell", shell, plain)
 
     def _draw_cut(self, name: str, surface: Surface, plane: SectionPlane, lift: float) -> None:
-        shell = part_below(surface.preview, plane.height(surface.preview.vertices))
-        self.add_mesh(f"{name}/shell", shell, surface.color)
+        shell, colors = _colored_part_below(surface, plane)
+        self._draw_shell(name, shell, colors, surface.color)
         curve = outline(surface.full, plane.height(surface.full.vertices))
-        self.add_mesh(f"{name}/filling", section_filling(curve, plane), surface.color, plane.lift(lift))
+        filling = section_filling(curve, plane)
+        self._touchable[f"{name}/filling"] = Triangles(filling.vertices + plane.lift(lift), filling.faces)
+        self.add_mesh(f"{name}/filling", filling, surface.color, plane.lift(lift))
         dark = [0.45 * channel for channel in surface.color]
         self.add_lines(f"{name}/outline", curve.points[curve.segments], dark, OUTLINE_PIXELS, plane.lift(2 * lift))
 
     def restyle(self) -> None:
         with self.lock:
-            for path, node in (self.meshes | self.lines).items():
-                node.visible = self._labels.visible(self._label_of(path))
+            for path, node in self.nodes.items():
+                shown = self.boundaries.value or not path.endswith("boundary")
+                node.visible = shown and self._labels.visible(self._label_of(path))
             for path, mesh in self.meshes.items():
                 if path.endswith("shell"):
                     mesh.opacity = self._labels.opacity(self._label_of(path))
@@ -144,8 +191,17 @@ class SurfaceLayer(Layer):
     def visible_triangles(self) -> list[Triangles]:
         """What a click can meet: shells and fillings as they are drawn now, of the labels that are shown."""
         with self.lock:
-            shown = [mesh for mesh in self.meshes.values() if mesh.visible]
-            return [Triangles(mesh.vertices + mesh.position, mesh.faces.astype(np.int64)) for mesh in shown]
+            return [mesh for path, mesh in self._touchable.items() if self._labels.visible(self._label_of(path))]
+
+
+def _colored_part_below(surface: Surface, plane: SectionPlane) -> tuple[Triangles, UInt8[np.ndarray, "n 3"] | None]:
+    """What the plane keeps of the preview, and the colours of its vertices: cut edges interpolate them."""
+    height = plane.height(surface.preview.vertices)
+    if surface.colors is None:
+        return part_below(surface.preview, height), None
+    with_colors = np.column_stack([surface.preview.vertices, surface.colors])
+    kept = part_below(Triangles(with_colors, surface.preview.faces), height)
+    return Triangles(kept.vertices[:, :3], kept.faces), np.rint(kept.vertices[:, 3:]).astype(np.uint8)
 
 
 def _box_volume(surface: Surface) -> float:

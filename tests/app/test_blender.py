@@ -81,7 +81,7 @@ def seen_by_blender(tmp_path: Path, scene: Scene, sections: CrossSections | None
     if cameras is not None:
         asked = {entry["name"]: [entry["width"], entry["height"], entry.pop("probe")] for entry in cameras["cameras"]}
         (run / "scene" / "cameras.json").write_text(json.dumps(cameras))
-    folder = export(run, "blender", sections=sections, blender=Path(PYTHON)).path
+    folder = export(run, "blender", input=sections, blender=Path(PYTHON)).path
     (tmp_path / "probe.py").write_text(PROBE)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     picture = tmp_path / "picture.png"

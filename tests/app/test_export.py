@@ -67,7 +67,7 @@ def test_a_folder_gets_a_file_for_each_object(run, tmp_path):
 
 
 def test_the_blender_folder_is_whole(run, sections):
-    path = export(run, "blender", sections=sections).path
+    path = export(run, "blender", input=sections).path
     assert path == run / "export" / "blender"
     assert names(path) == {"scene.glb", "contours.json", "import_relief.py", "README.txt"}
     assert (path / "import_relief.py").read_bytes() == SCRIPT.read_bytes()
@@ -76,7 +76,7 @@ def test_the_blender_folder_is_whole(run, sections):
 
 def test_contours_are_relative_to_their_offset(run, sections):
     """The square at (1000, 2000..2010, 5..15)."""
-    contours = json.loads((export(run, "blender", sections=sections).path / "contours.json").read_text())
+    contours = json.loads((export(run, "blender", input=sections).path / "contours.json").read_text())
     ring, line = contours["contours"]
     assert (ring["label"], ring["closed"], line["closed"]) == ("Herz", True, False)
     assert ring["color"] == [0.1, 0.3, 0.8]
@@ -113,7 +113,7 @@ def test_a_foreign_folder_is_refused_and_kept(run, tmp_path):
 
 
 def test_an_earlier_export_is_replaced_whole(run, sections):
-    path = export(run, "blender", sections=sections).path
+    path = export(run, "blender", input=sections).path
     (path / "scene.blend").write_text("stale")
     export(run, "blender")
     assert names(path) == {"scene.glb", "import_relief.py", "README.txt"}

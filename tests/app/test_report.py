@@ -13,10 +13,12 @@ import pytest
 import trimesh
 from PIL import Image
 
+from app.distance_scale import scale_color
 from app.markup import element, joined
 from app.report import write_report
-from app.report_pictures import contour_distances, result_pictures, scale_color, side_cameras, slice_pictures
+from app.report_pictures import result_pictures, side_cameras
 from app.report_plots import curves
+from app.report_slices import SliceEvidence, contour_distances, slice_pictures
 from recon.inputs import CrossSections, Label, Plane, Ring
 from recon.metrics import contour_error
 from recon.scene import Frame, Scene
@@ -166,8 +168,10 @@ def test_pictures_stand_in_pairs_of_one_size(report):
 
 def test_result_and_slices_lie_over_each_other_in_their_colours():
     scene, sections = ball_and_box()
-    cameras = side_cameras(scene, sections)
-    results, (slices, drawn) = result_pictures(scene, cameras), slice_pictures(scene, sections, cameras)
+    meshes = [mesh.vertices for mesh in scene.objects.values()]
+    cameras = side_cameras(np.concatenate([*meshes, SliceEvidence(scene, sections).extent()]), scene.frame.up, 20.0)
+    results = [image for image, _ in result_pictures(scene, cameras)]
+    slices, drawn = slice_pictures(scene, sections, cameras)
     assert drawn == 4
     for camera, result, sheet in zip(cameras, results, slices, strict=True):
         ball, box = camera.project(np.array([[0.0, 0, 0], [45, 0, 0]]))[0].astype(int)
@@ -184,8 +188,8 @@ def test_an_enclosing_object_is_glass():
     skin = trimesh.creation.box((120, 60, 60), trimesh.transformations.translation_matrix((20, 0, 0)))
     labels = (*scene.labels, Label(3, "skin", (1.0, 1.0, 1.0)))
     scene = Scene(objects={**scene.objects, "skin": skin}, labels=labels)
-    cameras = side_cameras(scene, None)
-    for camera, image in zip(cameras, result_pictures(scene, cameras), strict=True):
+    cameras = side_cameras(skin.vertices, scene.frame.up, 20.0)
+    for camera, (image, _) in zip(cameras, result_pictures(scene, cameras), strict=True):
         target = (45, 0, 0) if camera.position[0] > 20 else (0, 0, 0)
         u, v = camera.project(np.array([target], float))[0][0].astype(int)
         assert abs(float(image[v, u, 0] - image[v, u, 2])) > 0.15
@@ -194,14 +198,14 @@ def test_an_enclosing_object_is_glass():
 def test_distances_are_those_of_the_geometry(tmp_path):
     """Contours of a ball of radius 20.5 around one of radius 20 lie half a unit off; the box's lie on it."""
     scene, sections = ball_and_box(20.5)
-    distances = contour_distances(scene, sections)
+    _, distances = contour_distances(scene, sections)
     assert distances is not None
     ball, box = distances.of(1), distances.of(2)
     assert ball.mean() == pytest.approx(0.5, abs=0.03) and ball.quantile(0.95) == pytest.approx(0.5, abs=0.05)
     assert box.quantile(1.0) < 1e-5 and distances.of(9) is None
     perimeter = sum(2 * np.pi * np.sqrt(20.5**2 - z**2) for z in (9.0, 9.0, 3.0, 3.0))
-    assert ball.length.sum() == pytest.approx(perimeter, rel=1e-3)
-    assert box.length.sum() == pytest.approx(4 * 80)
+    assert ball.weight.sum() == pytest.approx(perimeter, rel=1e-3)
+    assert box.weight.sum() == pytest.approx(4 * 80)
     page = Page(write_report(tmp_path, record_of(scene, sections), scene, sections))
     assert f"{ball.mean():.4g}" in page.text
 
@@ -230,7 +234,7 @@ def test_terrain_is_drawn_from_its_lines(tmp_path):
     sections = CrossSections(labels=(), contours=planes, unit="m")
     page = Page(write_report(tmp_path, {}, Scene(mesh=terrain, frame=Frame(unit="m")), sections))
     assert len(page.images()) == 9 and "Terrain: 3 parallel planes, 1 m apart" in page.text
-    assert contour_distances(Scene(mesh=terrain), sections).quantile(1.0) < 1e-5
+    assert contour_distances(Scene(mesh=terrain), sections)[1].quantile(1.0) < 1e-5
 
 
 def test_curves_go_down_where_the_loss_does():

@@ -22,7 +22,7 @@ from app.viewer.server import directions, start_server
 from app.viewer.serving import open_page
 from app.viewer.surfaces import PREVIEW_FACES, SectionPlane, section_filling, simplified, surfaces_of
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.meshes import write_scene
 from recon.formats.scene_folder import write_scene_folder
 from recon.inputs import CrossSections, Label, Plane, Ring
@@ -143,7 +143,7 @@ def two_label_run(folder: Path, source: Path) -> None:
     frame = Frame(unit="mm", up=(0.0, -1.0, 0.0))
     objects = {LUNG.name: trimesh.creation.box((2.0,) * 3), BONE.name: trimesh.creation.box((1.0,) * 3)}
     write_scene_folder(Scene(objects=objects, labels=(LUNG, BONE), frame=frame), folder / "scene")
-    taken = InputRecord((str(source),), digest(source), ReadOptions())
+    taken = InputRecord((str(source),), digest(source), SliceOptions())
     request = Request(taken, "orex", {}, seed=0, device="cpu", time_limit=None)
     write_record(folder, RunRecord("done", taken, "orex", {}, 0, "cpu", request, {}))
 
@@ -168,8 +168,8 @@ def test_run_folder_gives_objects_with_labels_frame_and_input(tmp_path):
     assert list(content.scene.objects) == ["bone", "left lung"]
     assert (content.unit, content.up) == ("mm", (0.0, -1.0, 0.0))
     assert content.bounds() == pytest.approx(np.array([[-1.0, -1, -1], [1, 1, 1]]))
-    assert content.sections is not None
-    assert len(content.sections.planes) == 2
+    assert content.input is not None
+    assert len(content.input.planes) == 2
     assert content.notes == ()
 
 
@@ -180,8 +180,8 @@ def test_run_folder_whose_input_is_gone_or_changed_is_shown_with_a_note(tmp_path
     change(tmp_path / "in.csl")
     content = load(tmp_path / "run")
     assert len(content.meshes) == 2
-    assert content.sections is None
-    assert content.notes == ("the input is gone or has changed; its slices are not shown",)
+    assert content.input is None
+    assert content.notes == ("the input is gone or has changed and is not shown",)
 
 
 def test_scene_folder_without_a_record_is_shown_with_a_note(tmp_path):
@@ -343,14 +343,14 @@ def test_a_fault_of_the_live_preview_is_logged_and_stops_nobody(monkeypatch, cap
 
 def test_slices_are_drawn_as_outlines_and_sheets_and_cut_with_the_surfaces(server):
     page = open_page(server, Content("box.csl", Scene(), sections_of_a_box()))
-    assert page.slices is not None
-    outlines = page.slices.lines["/slices/1/outline"].points
+    assert page.input is not None
+    outlines = page.input.lines["/slices/1/outline"].points
     assert np.linalg.norm(np.diff(outlines, axis=1), axis=2).sum() == pytest.approx(3 * 4 * 2)
-    page.slices.sheets.value = True
-    wait_until(lambda: "/slices/1/sheet" in page.slices.meshes)
-    sheet = page.slices.meshes["/slices/1/sheet"]
+    page.input.sheets.value = True
+    wait_until(lambda: "/slices/1/sheet" in page.input.meshes)
+    sheet = page.input.meshes["/slices/1/sheet"]
     assert area(Triangles(sheet.vertices, sheet.faces)) == pytest.approx(3 * 4)
     page.section.sliders["z"].value = 0.5
     page.section.cut.value = True
-    wait_until(lambda: len(page.slices.lines["/slices/1/outline"].points) == 8)
-    assert page.slices.lines["/slices/1/outline"].points[..., 2].max() == pytest.approx(0.0)
+    wait_until(lambda: len(page.input.lines["/slices/1/outline"].points) == 8)
+    assert page.input.lines["/slices/1/outline"].points[..., 2].max() == pytest.approx(0.0)
