@@ -95,6 +95,18 @@ METHODS: tuple[Method, ...] = (
         budget="fit_to_minutes",
     ),
     Method(
+        name="levelset-udf",
+        takes=PointCloud,
+        inputs="points",
+        good_for="the published neural field for open surfaces; minutes to hours on a CPU, minutes on CUDA",
+        source="Zhou, Ma, Li, Liu, Han: level set projection for unsigned distance fields, ICCV 2023",
+        module="recon.methods.levelset_udf",
+        function="levelset_udf",
+        config="LevelsetUdfConfig",
+        budget="fit_to_minutes",
+        estimate="estimate",
+    ),
+    Method(
         name="poisson",
         takes=PointCloud,
         inputs="points",

@@ -50,7 +50,7 @@ def isosurface(
     """
     import trimesh
 
-    triangles, counts = _triangle_table()
+    triangles, counts = triangle_table()
     values = np.ascontiguousarray(values)
     vertex_count, face_count = _count(values, level, counts)
     vertices = np.empty((vertex_count, 3), np.float64)
@@ -131,7 +131,7 @@ def _march(values, level, triangles, counts, vertices, faces):
 
 
 @cache
-def _triangle_table() -> tuple[Int8[np.ndarray, "patterns 5 3"], UInt8[np.ndarray, " patterns"]]:
+def triangle_table() -> tuple[Int8[np.ndarray, "patterns 5 3"], UInt8[np.ndarray, " patterns"]]:
     """For each pattern (bit c: corner c is inside) its triangles as numbers of edges, and how many there are."""
     triangles = np.zeros((256, 5, 3), np.int8)
     counts = np.zeros(256, np.uint8)

@@ -1,0 +1,149 @@
+"""LevelSetUDF: an unsigned distance field from raw points by a neural network.
+
+Zhou, Ma, Li, Liu, Han, "Learning a more continuous zero level set in unsigned distance fields through level set
+projection", ICCV 2023. A network learns at random points around the cloud how far the surface is (`queries`, `field`):
+it is taught to pull them onto the cloud, with level sets that agree with each other (`losses`), by a plan (`plan`,
+`stage`). The surface is cut out of its distances and gradients; normals and denser points come from the field too
+(`upsampling`). It knows no inside, so the surface may be open. What Relief does otherwise than the published program,
+and what it costs, stands in docs/levelset-udf.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import numpy as np
+from jaxtyping import Float64
+
+from recon.inputs import PointCloud
+from recon.limits import Cost
+from recon.methods.tangent_planes import distinct
+from recon.scene import Frame, Scene
+
+if TYPE_CHECKING:
+    import trimesh
+
+    from recon.methods.levelset_udf.field import DistanceField
+    from recon.methods.levelset_udf.plan import Plan
+    from recon.training import Trainer
+
+PREVIEW_RESOLUTION = 64
+MEGABYTES = 600  # torch, the network and a million queries
+MEGABYTES_A_POINT = 5e-4
+
+
+class LevelsetUdfConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The published neural distance field."""
+
+    budget: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    """Share of the published training: 1 is all of it. By default 1 on CUDA, on a CPU what takes about ten minutes."""
+    scene: bool = False
+    """The published setting for rooms and streets, not for single objects: longer, weaker side conditions."""
+    query_spread: Annotated[float, msgspec.Meta(gt=0, le=4)] = 0.25
+    """How far around the points the field is taught, in distances to a point's 50th neighbour."""
+    extractor: Literal["published"] = "published"
+    """How the surface is cut out of the field."""
+    resolution: Annotated[int, msgspec.Meta(ge=16, le=512)] = 256
+    """Lattice nodes along each axis, for the published extractor."""
+    upsample: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    """Give so many times as many points, with normals, in scene/points.ply; 1 gives the input's own."""
+
+    @classmethod
+    def at(cls, quality: Literal["draft", "standard", "high"]) -> LevelsetUdfConfig:
+        """The config of a quality."""
+        return {"draft": cls(budget=0.002, resolution=128), "standard": cls(), "high": cls(budget=1.0)}[quality]
+
+
+def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -> Scene:
+    """One mesh, open where the points end, and points with normals.
+
+    Raises:
+        UserError: the cloud has too few distinct points, or all lie on one line.
+    """
+    from recon.methods.levelset_udf.losses import OBJECT, SCENE
+    from recon.methods.levelset_udf.plan import Plan, default_budget
+    from recon.methods.levelset_udf.stage import DistanceStage
+
+    cloud, frame = _normalised(cloud)
+    points = frame.from_user(cloud.points)
+    budget = config.budget or default_budget(len(points), config.scene, train.device)
+    plan = Plan.of(len(points), budget, config.scene)
+
+    def meshed(field: DistanceField) -> Scene:
+        return Scene(mesh=_surface(field, points, config, PREVIEW_RESOLUTION), frame=frame)
+
+    weights = SCENE if config.scene else OBJECT
+    field = train(DistanceStage(points, plan, weights, config.query_spread, train.seed, train.device, meshed))
+    return Scene(
+        mesh=_surface(field, points, config, config.resolution),
+        points=_points(field, cloud, points, config, train.seed),
+        frame=frame,
+        notes=_notes(plan, Plan.of(len(points), 1.0, config.scene), train),
+    )
+
+
+def fit_to_minutes(cloud: PointCloud, config: LevelsetUdfConfig, device: str, minutes: float) -> LevelsetUdfConfig:
+    """The config with the largest budget whose training fits in the time, by a short measurement.
+
+    The measurement differs from run to run: whoever wants the same result again keeps the config that it gave.
+    """
+    from recon.methods.levelset_udf.plan import largest_budget, seconds_a_pass
+
+    passes = 60 * minutes / seconds_a_pass(device)
+    budget = largest_budget(len(distinct(cloud).points), config.scene, passes)
+    return msgspec.structs.replace(config, budget=budget)
+
+
+def estimate(cloud: PointCloud, config: LevelsetUdfConfig, device: str) -> Cost:
+    """What the training will take, by a short measurement."""
+    from recon.methods.levelset_udf.plan import Plan, default_budget, seconds_a_pass
+
+    count = len(distinct(cloud).points)
+    plan = Plan.of(count, config.budget or default_budget(count, config.scene, device), config.scene)
+    return Cost(plan.passes * seconds_a_pass(device), MEGABYTES + MEGABYTES_A_POINT * count, "thin the cloud")
+
+
+def _normalised(cloud: PointCloud) -> tuple[PointCloud, Frame]:
+    """The cloud's distinct points, and the frame in which their longest side is 1, as published."""
+    cloud = distinct(cloud)
+    frame = Frame.fitting(cloud.points, cloud.unit, cloud.up)
+    return cloud, replace(frame, scale=2 * frame.scale)
+
+
+def _surface(
+    field: DistanceField, points: Float64[np.ndarray, "n 3"], config: LevelsetUdfConfig, resolution: int
+) -> trimesh.Trimesh:
+    from recon.methods.levelset_udf.published_extraction import FAR_OF_OBJECT, FAR_OF_SCENE, published_surface
+
+    return published_surface(field.evaluate, points, resolution, FAR_OF_SCENE if config.scene else FAR_OF_OBJECT)
+
+
+def _points(
+    field: DistanceField,
+    cloud: PointCloud,
+    points: Float64[np.ndarray, "n 3"],
+    config: LevelsetUdfConfig,
+    seed: int,
+) -> PointCloud:
+    """The input's points, or denser ones, with the field's normals."""
+    from recon.methods.levelset_udf.upsampling import normals_at, upsampled
+
+    if config.upsample == 1:
+        return replace(cloud, points=points, normals=normals_at(field, points).astype(np.float32))
+    rng = np.random.default_rng((seed, 2))
+    denser = upsampled(field, points, config.query_spread, config.upsample * len(points), rng)
+    return PointCloud(denser, normals_at(field, denser).astype(np.float32), unit=cloud.unit, up=cloud.up)
+
+
+def _notes(plan: Plan, full: Plan, train: Trainer) -> tuple[str, ...]:
+    """That the training was reduced, to what, and what all of it would have taken."""
+    if plan == full:
+        return ()
+    share = 100 * plan.passes / full.passes
+    hours = train.records[-1].wall_seconds * full.passes / plan.passes / 3600
+    return (
+        f"levelset-udf, reduced: {plan.iterations:,} iterations of {plan.batch} queries, {share:.2g} % of the "
+        f"published work; all of it (--budget 1) would take about {hours:.2g} hours here",
+    )
