@@ -12,8 +12,8 @@ What the columns mean: CD is the mean of both mean distances x 1000 where the lo
 percent of the diagonal; F.2, F.5 the F-scores within .2 and .5 % of it; surplus are boundary loops that the truth does
 not have, closed the truth's loops that the result does not have (paired one to one, each within 3 spacings of the other
 on average); edge % and back % the mean distances from the result's boundary to the truth's and back; nm non-manifold
-edges; far the largest distance from the result to the truth, in spacings of the points; MB the process's peak memory,
-libraries included.
+edges, nv non-manifold vertices; far the largest distance from the result to the truth, in spacings of the points; MB
+the process's peak memory, libraries included.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ FIGURES: dict[str, tuple[int, str]] = {
     "edge %": (2, "most"),
     "back %": (2, "most"),
     "nm": (0, "most"),
+    "nv": (0, "most"),
     "tight": (0, "least"),
     "Euler": (0, "range"),
     "far": (1, "most"),
@@ -224,6 +225,7 @@ def _figures(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, spacing: float, samp
         "edge %": _percent(boundaries.to_truth, diagonal),
         "back %": _percent(boundaries.to_result, diagonal),
         "nm": topology.non_manifold_edges,
+        "nv": topology.non_manifold_vertices,
         "tight": int(topology.is_watertight),
         "Euler": topology.euler_number,
         "far": float(distances.to_truth.max()) / spacing,
