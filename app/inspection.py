@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon.inputs import CrossSections, Label, Plane
+from app.inspection_points import describe_points, print_points
+from recon.inputs import CrossSections, Input, Label, Plane, PointCloud
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -16,14 +17,17 @@ PARALLEL = 1e-3  # radians between normals
 ROWS_SHOWN = 60
 
 
-def describe(sections: CrossSections, path: Path, format_name: str) -> dict[str, Any]:
-    """The facts of cross-sections, of JSON's own types alone; lengths are in the user's `unit`.
+def describe(of: Input, path: Path, format_name: str) -> dict[str, Any]:
+    """The facts of an input, of JSON's own types alone; lengths are in the user's `unit`. Those of points:
+    `describe_points`; those of cross-sections:
 
     `kind` is "label volume", "contours" or "terrain". `extent` bounds the contours, those traced around the pixels of a
     volume's kept slices included. `plane_distance` is that between neighbouring parallel planes along their normal,
     None where the planes are not parallel; `volume` is None where contours were drawn.
     """
-    planes = sections.planes
+    if isinstance(of, PointCloud):
+        return describe_points(of, path, format_name)
+    sections, planes = of, of.planes
     kind = "terrain" if sections.is_terrain else "contours" if sections.volume is None else "label volume"
     return {
         "path": str(path),
@@ -48,6 +52,9 @@ def describe(sections: CrossSections, path: Path, format_name: str) -> dict[str,
 
 def print_description(description: dict[str, Any], console: Console) -> None:
     """Prints what `describe` gives as tables: the input, its labels, and what was odd about it."""
+    if description["kind"] == "points":
+        print_points(description, console)
+        return
     from rich.table import Table
 
     facts = Table(title=description["path"], title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -86,25 +86,35 @@ def isolation(points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n"]:
     """Mean distance of each point to its 16 nearest neighbours, over the median of all: about 1 on an evenly sampled
     surface, large for points that stand alone (the statistical outlier removal of Rusu et al. 2008, with a median).
     """
-    mean = neighbor_distances(points, min(NEIGHBORS, len(points) - 1)).mean(1)
+    mean = nearest_neighbors(points, min(NEIGHBORS, len(points) - 1))[0].mean(1)
     median = np.median(mean)
     return mean / median if median > 0 else np.where(mean > 0, np.inf, 0.0)
 
 
-def neighbor_distances(
+def nearest_neighbors(
     points: Float64[np.ndarray, "n 3"], count: int, of: Int[np.ndarray, "m"] | None = None
-) -> Float64[np.ndarray, "m k"]:
-    """Distances to the `count` nearest other points, ascending, for all points or those of these indices."""
+) -> tuple[Float64[np.ndarray, "m k"], Int[np.ndarray, "m k"]]:
+    """Distances to the `count` nearest other points, ascending, and their indices, for all points or those of these
+    indices."""
     from scipy.spatial import KDTree
 
-    centered = points - points.mean(0)
-    tree = KDTree(centered, balanced_tree=False, compact_nodes=False)
-    asked = centered if of is None else centered[of]
-    found = np.empty((len(asked), count))
+    middle = points.mean(0)
+    inner = _by_block(points)
+    tree = KDTree(points[inner] - middle, balanced_tree=False)
+    asked = points if of is None else points[of]
+    order = _by_block(asked)
+    distances, indices = np.empty((len(asked), count)), np.empty((len(asked), count), np.int64)
     for start in range(0, len(asked), POINTS_A_QUERY):
-        piece = slice(start, start + POINTS_A_QUERY)
-        found[piece] = np.asarray(tree.query(asked[piece], count + 1, workers=-1)[0])[:, 1:]  # not itself
-    return found
+        piece = order[start : start + POINTS_A_QUERY]
+        found, which = tree.query(asked[piece] - middle, count + 1, workers=-1)
+        distances[piece], indices[piece] = np.asarray(found)[:, 1:], inner[which][:, 1:]  # not the point itself
+    return distances, indices
+
+
+def _by_block(points: Float64[np.ndarray, "n 3"]) -> Int[np.ndarray, "n"]:
+    """An order in which points of one of 128^3 blocks follow each other: a tree is searched three times as fast."""
+    blocks = ((points - points.min(0)) / (np.ptp(points, axis=0).max() or 1.0) * 127).astype(np.int32)
+    return np.lexsort(blocks.T)
 
 
 def count_distinct(points: Float64[np.ndarray, "n 3"]) -> int:
