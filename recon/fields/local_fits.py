@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.spatial import KDTree
 
-from recon.fields.quadrics import fit_patches, principal_axes, tangents
+from recon.fields.quadrics import fit_patches, mean_over, principal_axes, tangents
 
 NORMAL_SIZE = 16
 NOISE_QUANTILE = 0.10
@@ -31,7 +31,11 @@ LEAST_NOISE = 0.06  # in spacings: below this, a cloud has no noise; the roughes
 MOST_NOISE = 0.45  # in spacings: blobs of points have 0.35; more is two sheets within a spacing of each other
 ITERATIONS = 2
 PILOT_SIZE = 60
-PATCH_SIZES = (40, 56, 80, 112, 160)
+MOST_NEIGHBOURS = 192
+LADDER = np.array([1, 1.4, 2, 2.8, 4])
+SIZE_OF_NOISE = 60
+LEAST_SIZE = 18
+CHUNK = 100_000
 EVIDENCE_SIZE = 50  # points whose fits are averaged to choose a size
 
 
@@ -61,15 +65,15 @@ def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
     center, size = _extent(points)
     order = _distinct(points)
     unit = (points[order] - center) / size
-    neighbours, distances = _nearest(unit, NORMAL_SIZE)
-    spacing = _spacing(neighbours, distances)
-    axes = principal_axes(unit, neighbours, neighbours.shape[1])
-    sizes = np.full((len(unit), 1), neighbours.shape[1])
+    neighbours = _nearest(unit, NORMAL_SIZE)
+    spacing = _spacing(unit, neighbours, 8)
+    sizes = np.full(len(unit), neighbours.shape[1])
+    axes = principal_axes(unit, neighbours, sizes)
     if LEAST_NOISE < _roughness(unit, axes, neighbours, spacing) < MOST_NOISE:
         unit, normals, noise = _denoise(unit)
-        spacing = _spacing(*_nearest(unit, NORMAL_SIZE))
+        spacing = _spacing(unit, _nearest(unit, NORMAL_SIZE), 8)
     else:
-        patches, _, _ = fit_patches(unit, axes, neighbours, sizes, ITERATIONS)
+        patches, _, _ = fit_patches(unit, axes, neighbours, sizes[:, None], ITERATIONS)
         normals, noise = _moved(unit, axes, patches[:, 0])[1], 0.0
     back = np.argsort(order)
     return Sheets(
@@ -126,35 +130,54 @@ def _spread_bits(x):
 
 
 def _nearest(points, size):
-    """The `size` nearest neighbours (or all) of every point, itself the first, and their distances."""
-    distances, neighbours = KDTree(points, leafsize=24, balanced_tree=False).query(points, min(size, len(points)))
-    return neighbours, distances
+    """The `size` nearest neighbours (or all) of every point, itself the first."""
+    tree = KDTree(points, leafsize=24, balanced_tree=False)
+    size = min(size, len(points))
+    neighbours = np.empty((len(points), size), np.int32)
+    for start in range(0, len(points), CHUNK):
+        neighbours[start : start + CHUNK] = tree.query(points[start : start + CHUNK], size)[1]
+    return neighbours
 
 
-def _spacing(neighbours, distances):
-    """sqrt(area per sample) from the disc that the 8th neighbour spans, by the median over 9 neighbours."""
-    eighth = min(8, distances.shape[1] - 1)
-    spacing = math.sqrt(math.pi / eighth) * distances[:, eighth]
-    return np.median(spacing[neighbours[:, :9]], axis=1)
+def _spacing(points, neighbours, size, around=9):
+    """sqrt(area per sample) from the disc out to the size-th neighbour, by the median over points around."""
+    size = min(size, neighbours.shape[1] - 1)
+    radius = np.linalg.norm(points[neighbours[:, size]] - points, axis=1)
+    spacing = math.sqrt(math.pi / size) * radius
+    return np.median(spacing[neighbours[:, :around]], axis=1)
 
 
 def _denoise(points):
     """Moved points, their normals, and the noise's standard deviation."""
-    neighbours, _ = _nearest(points, PATCH_SIZES[-1])
-    available = neighbours.shape[1]
-    axes = principal_axes(points, neighbours, min(PILOT_SIZE, available))
-    ladder = np.unique(np.minimum(PATCH_SIZES, available))
-    patches, leverage, scale = fit_patches(points, axes, neighbours, np.tile(ladder, (len(points), 1)), ITERATIONS)
-    around = neighbours[:, :EVIDENCE_SIZE]
-    variance = np.median((scale**2 / (1 - leverage[:, 0]))[around], axis=1)
+    neighbours = _nearest(points, MOST_NEIGHBOURS)
+    most = neighbours.shape[1]
+    pilot = np.full(len(points), min(PILOT_SIZE, most))
+    axes = principal_axes(points, neighbours, pilot)
+    variance = _local_variance(points, axes, neighbours, pilot * 2 // 3)
+    relative = np.sqrt(variance) / _spacing(points, neighbours, PILOT_SIZE)
+    base = np.clip(SIZE_OF_NOISE * relative, min(LEAST_SIZE, most), most / LADDER[-1])
+    axes = principal_axes(points, neighbours, (1.5 * base).astype(int))
+    sizes = (base[:, None] * LADDER).astype(int)
+    patches, leverage, scale = fit_patches(points, axes, neighbours, sizes, ITERATIONS)
+    variance = _pooled(scale, leverage, neighbours)
     change = np.minimum((patches[:, :, 0] - patches[:, :1, 0]) ** 2, 9 * variance[:, None])
-    risk = change[around].mean(1) + 2 * variance[:, None] * leverage[around].mean(1)
-    chosen = risk.argmin(1)
-    moved, normals = _moved(points, axes, patches[np.arange(len(points)), chosen])
-    half = np.maximum(ladder[chosen] // 2, min(12, available))[:, None]
-    patches, _, _ = fit_patches(moved, normals, neighbours, half, ITERATIONS)
+    risk = mean_over(change + 2 * variance[:, None] * leverage, neighbours, EVIDENCE_SIZE)
+    chosen = np.arange(len(points)), risk.argmin(1)
+    moved, normals = _moved(points, axes, patches[chosen])
+    half = np.maximum(sizes[chosen] // 2, min(LEAST_SIZE // 2, most))
+    patches, _, _ = fit_patches(moved, normals, neighbours, half[:, None], ITERATIONS)
     moved, normals = _moved(moved, normals, patches[:, 0])
     return moved, normals, math.sqrt(float(np.median(variance)))
+
+
+def _local_variance(points, axes, neighbours, sizes):
+    _, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
+    return _pooled(scale, leverage, neighbours)
+
+
+def _pooled(scale, leverage, neighbours):
+    """The noise's variance around each point, from the residuals of patches that have spent leverage on it."""
+    return np.median((scale**2 / (1 - leverage[:, 0]))[neighbours[:, :EVIDENCE_SIZE]], axis=1)
 
 
 def _moved(points, axes, patches):

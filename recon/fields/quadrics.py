@@ -28,26 +28,57 @@ BLOCK = 128  # points that a thread takes at once
 RIDGE = 1e-4  # on slopes and curvatures, so that a neighbourhood without width has a patch, a flat one
 
 
-@njit(cache=True)
-def principal_axes(points, neighbours, size):
-    """The direction of least variance of each point's `size` nearest neighbours (itself among them), unit (n, 3).
+@njit(cache=True, parallel=True)
+def principal_axes(points, neighbours, sizes):
+    """The direction of least variance of each point's sizes[i] nearest neighbours (itself among them), unit (n, 3).
 
     Points that lie on one line have no such direction; they get one across the line.
     """
     n = len(points)
     axes = np.zeros((n, 3))
-    for i in range(n):
-        sums = np.zeros(10)
-        last = points[neighbours[i, size - 1]] - points[i]
-        square = last[0] ** 2 + last[1] ** 2 + last[2] ** 2 + 1e-300
-        for j in range(size):
-            x, y, z = points[neighbours[i, j]] - points[i]
-            weight = (1 - (x * x + y * y + z * z) / square) ** 2 + 1e-3
-            sums += weight * np.array([1.0, x, y, z, x * x, x * y, x * z, y * y, y * z, z * z])
-        sums /= sums[0]
-        _, x, y, z, xx, xy, xz, yy, yz, zz = sums
-        _least_direction(xx - x * x, xy - x * y, xz - x * z, yy - y * y, yz - y * z, zz - z * z, axes[i])
+    for i in prange(n):
+        last = points[neighbours[i, sizes[i] - 1]] - points[i]
+        _least_direction(
+            *_covariance(points, neighbours[i, : sizes[i]], points[i], last[0] ** 2 + last[1] ** 2 + last[2] ** 2),
+            axes[i],
+        )
     return axes
+
+
+@njit(cache=True)
+def _covariance(points, neighbours, center, square):
+    """Second moments xx, xy, xz, yy, yz, zz about the mean, with weights that fall to nearly 0 at sqrt(square)."""
+    p, q, r = center
+    inverse = 1 / (square + 1e-300)
+    w = sx = sy = sz = xx = xy = xz = yy = yz = zz = 0.0
+    for j in neighbours:
+        x, y, z = points[j, 0] - p, points[j, 1] - q, points[j, 2] - r
+        weight = (1 - (x * x + y * y + z * z) * inverse) ** 2 + 1e-3
+        w += weight
+        sx += weight * x
+        sy += weight * y
+        sz += weight * z
+        xx += weight * x * x
+        xy += weight * x * y
+        xz += weight * x * z
+        yy += weight * y * y
+        yz += weight * y * z
+        zz += weight * z * z
+    x, y, z = sx / w, sy / w, sz / w
+    return xx / w - x * x, xy / w - x * y, xz / w - x * z, yy / w - y * y, yz / w - y * z, zz / w - z * z
+
+
+@njit(cache=True)
+def mean_over(values, neighbours, count):
+    """The mean of values (n, m) over each point's `count` nearest neighbours."""
+    n, m = values.shape
+    means = np.zeros((n, m))
+    for i in range(n):
+        for j in neighbours[i, :count]:
+            for k in range(m):
+                means[i, k] += values[j, k]
+        means[i] /= min(count, neighbours.shape[1])
+    return means
 
 
 @njit(cache=True)
