@@ -30,7 +30,7 @@ from scipy.interpolate import LinearNDInterpolator, PchipInterpolator, RegularGr
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from recon.formats import ReadOptions, read
+from recon.formats import SliceOptions, read
 from recon.formats.meshes import whole
 from recon.inputs import CrossSections
 from recon.methods import method_named
@@ -66,14 +66,14 @@ def main() -> None:
 
 def shape_rows(shapes: list[str], methods: list[str]) -> list[dict]:
     """A row per shape and method."""
-    run("least-bending", read(ROOT / "data" / "slices" / "eight_parallel12.csl", ReadOptions()), "draft")
+    run("least-bending", read(ROOT / "data" / "slices" / "eight_parallel12.csl", SliceOptions()), "draft")
     rows = []
     for shape in shapes:
         folder = DATA / "slices" / f"crosssdf_{shape.split('_')[0]}"
         if not folder.is_dir():
             print(f"{shape}: skipped, {folder} is missing (RELIEF_DATA names the folder of the inputs)")
             continue
-        sections = read(folder / f"{shape}.csl", ReadOptions())
+        sections = read(folder / f"{shape}.csl", SliceOptions())
         truth = trimesh.load_mesh(folder / "truth.stl")
         truth_euler = compare(truth, truth).euler_number
         for method in methods:
@@ -173,7 +173,7 @@ def structure_rows() -> list[dict]:
     from recon.methods.least_bending import least_bending
     from recon.surface.facts import mesh_facts
 
-    sections = read(path, ReadOptions())
+    sections = read(path, SliceOptions())
     start = time.process_time()
     scene = least_bending(sections, LeastBendingConfig.at("standard"), Trainer()).in_user_frame()
     seconds = time.process_time() - start
@@ -207,7 +207,7 @@ def terrain_rows() -> list[dict]:
     if not folder.is_dir():
         print(f"terrain: skipped, {folder} is missing")
         return []
-    sections, model = read(folder / "contours.geojson", ReadOptions()), np.load(folder / "truth_dem.npz")
+    sections, model = read(folder / "contours.geojson", SliceOptions()), np.load(folder / "truth_dem.npz")
     truth = model["z"].astype(float)[::-1]  # its first row is the northernmost
     x, y = np.meshgrid(model["dx"] * np.arange(truth.shape[1]), model["dy"] * np.arange(truth.shape[0]))
     points = np.concatenate([plane.to_world(line) for plane in sections.planes for line in plane.lines])

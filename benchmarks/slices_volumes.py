@@ -16,7 +16,7 @@ from jaxtyping import UInt16
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import distance_transform_edt
 
-from recon.formats import ReadOptions, read
+from recon.formats import SliceOptions, read
 from recon.inputs import CrossSections, LabelVolume
 from recon.methods.morphing import MorphingConfig, morphing
 from recon.metrics import HeldOutDice, held_out_dice
@@ -50,7 +50,7 @@ def volume_rows() -> list[dict]:
         if not path.is_file():
             print(f"{name}: skipped, {path} is missing (RELIEF_DATA names the folder of the inputs)")
             continue
-        sections = read(path, ReadOptions(keep_every=every))
+        sections = read(path, SliceOptions(keep_every=every))
         for method, interpolation in BASELINES.items():
             start = time.process_time()
             grid = interpolated(sections, interpolation)

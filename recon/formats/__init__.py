@@ -18,8 +18,6 @@ from recon.formats.options import PointOptions, SliceOptions
 from recon.formats.untrusted import failures_named
 from recon.inputs import CrossSections, Input, PointCloud
 
-ReadOptions = SliceOptions  # the former name
-
 
 @dataclass(frozen=True)
 class Format:

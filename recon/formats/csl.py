@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.labels import label_table
 from recon.formats.outlines import PlaneFit, Remarks, fit_plane, in_plane_axes, mend_rings
 from recon.formats.untrusted import LARGEST_COORDINATE, are_coordinates, read_whole
@@ -50,7 +50,7 @@ class _WrittenPlane:
     components: tuple[_Component, ...]
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """The cross-sections of a CSL file, in its own coordinates.
 
     Raises:

@@ -13,7 +13,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, dicom_rtstruct, dicom_seg
+from recon.formats import SliceOptions, dicom_rtstruct, dicom_seg
 from recon.formats.dicom_parsing import parsing
 from recon.formats.untrusted import failures_named
 from recon.inputs import CrossSections
@@ -24,7 +24,7 @@ SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """The regions of an RTSTRUCT or SEG file, or of the one such file in a folder.
 
     Raises:

@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from pydicom import Dataset, dcmread
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.dicom_parsing import parsing
 from recon.formats.labels import Color, color_from_bytes, label_table
 from recon.formats.outlines import Remarks, combine_outlines, fit_plane, in_plane_axes
@@ -40,7 +40,7 @@ class _Slice:
     contours: dict[int, list[Float64[np.ndarray, "_ 3"]]] = field(default_factory=dict)
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """All ROIs that have closed contours, with their names and colours; ids follow the order of the structure set.
 
     Raises:

@@ -17,7 +17,7 @@ from pydicom import Dataset, dcmread
 from pydicom.pixels.utils import iter_pixels
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.dicom_parsing import parsing
 from recon.formats.label_map import MAX_LABEL, check_shape, label_sections
 from recon.formats.labels import Color, color_from_cielab
@@ -46,7 +46,7 @@ class _Frames:
     segments: Int[np.ndarray, " frames"]
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """The segments as one label volume, ids their segment numbers; where segments overlap, the later one holds.
 
     Raises:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.outlines import Remarks
 from recon.formats.untrusted import LARGEST_COORDINATE, are_coordinates, plain, read_whole
 from recon.inputs import CrossSections, Label, Plane
@@ -31,7 +31,7 @@ WGS84_RADIUS, WGS84_ECCENTRICITY_SQUARED = 6378137.0, 6.69437999014e-3
 TERRAIN = Label(1, "terrain", (0.60, 0.52, 0.40))
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """The contour lines of a GeoJSON file as horizontal planes, z upward; x and y are the file's own or, for longitude
     and latitude, metres.
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.label_map import as_label_ids, check_shape, label_sections
 from recon.formats.labels import Color, color_from_bytes
 from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, plain
@@ -45,7 +45,7 @@ IMAGEJ_MILLIMETRES = {
 }
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """The slices of an image stack as a label volume of (columns, rows, slices).
 
     Raises:
@@ -185,7 +185,7 @@ def _index_colors(
     return voxels, names, {label: color_from_bytes(color) for label, color in written.items()}
 
 
-def _spacing(first: Image, options: ReadOptions) -> tuple[tuple[float, float, float], str, tuple[str, ...]]:
+def _spacing(first: Image, options: SliceOptions) -> tuple[tuple[float, float, float], str, tuple[str, ...]]:
     """Column, row and slice step, their unit, and where they come from if not from the user."""
     if options.spacing is not None:
         if not all(np.isfinite(side) and side > 0 for side in options.spacing):

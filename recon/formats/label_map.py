@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int, Shaped, UInt16
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.labels import Color, label_table
 from recon.formats.untrusted import failures_named
 from recon.inputs import CrossSections, LabelVolume
@@ -102,7 +102,7 @@ def label_sections(
     path: Path,
     voxels: Shaped[np.ndarray, "nx ny nz"],
     affine: Float64[np.ndarray, "4 4"],
-    options: ReadOptions,
+    options: SliceOptions,
     *,
     names: Mapping[int, str] | None = None,
     colors: Mapping[int, Color] | None = None,

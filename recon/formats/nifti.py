@@ -23,7 +23,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.label_map import check_shape, label_sections, read_voxels
 from recon.formats.labels import Color, color_from_bytes
 from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, plain, read_whole
@@ -36,7 +36,7 @@ MAX_EXTENSION_BYTES = 16 << 20
 MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}  # by NIfTI's codes of metre, millimetre, micrometre
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """The slices of a NIfTI label map; metres and micrometres are turned into millimetres.
 
     Raises:
@@ -108,7 +108,7 @@ def _rescaling(header: Nifti1Header) -> Callable[[np.ndarray], np.ndarray] | Non
 
 
 def _placement(
-    path: Path, header: Nifti1Header, options: ReadOptions
+    path: Path, header: Nifti1Header, options: SliceOptions
 ) -> tuple[Float64[np.ndarray, "4 4"], str, tuple[str, ...]]:
     """The affine to RAS, its unit, and what had to be assumed for them."""
     try:

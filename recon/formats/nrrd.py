@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from recon.errors import UserError
-from recon.formats import ReadOptions
+from recon.formats import SliceOptions
 from recon.formats.label_map import as_label_ids, check_shape, label_sections, read_voxels
 from recon.formats.labels import Color
 from recon.formats.untrusted import GZIP_MAX_RATIO, check_promise, failures_named, plain
@@ -84,7 +84,7 @@ class _Header:
             raise self.wrong(f"the field '{name}' should hold whole numbers, not '{value[:60]}'") from None
 
 
-def read(path: Path, options: ReadOptions) -> CrossSections:
+def read(path: Path, options: SliceOptions) -> CrossSections:
     """The slices of an NRRD label map.
 
     Raises:
@@ -182,7 +182,7 @@ def _vector(header: _Header, name: str, text: str) -> Float64[np.ndarray, "3"]:
     return vector
 
 
-def _unit(header: _Header, options: ReadOptions) -> tuple[str, tuple[str, ...]]:
+def _unit(header: _Header, options: SliceOptions) -> tuple[str, tuple[str, ...]]:
     stated = re.findall(r'"([^"]*)"', header.fields.get("spaceunits", ""))
     if stated and len(set(stated)) == 1 and stated[0].lower() in UNITS:
         return UNITS[stated[0].lower()], ()

@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from app.inspection import describe, print_description
-from recon.formats import ReadOptions, format_of, read
+from recon.formats import SliceOptions, format_of, read
 from recon.inputs import CrossSections, Label, LabelVolume, Plane, Ring
 
 
 def facts_of(path: Path, **options: object) -> dict[str, Any]:
-    facts = describe(read(path, ReadOptions(**options)), path, format_of(path).name)
+    facts = describe(read(path, SliceOptions(**options)), path, format_of(path).name)
     assert json.loads(json.dumps(facts)) == facts
     return facts
 

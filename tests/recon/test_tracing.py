@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recon.formats import ReadOptions, read
+from recon.formats import SliceOptions, read
 from recon.inputs import LabelVolume, Plane
 from recon.tracing import trace
 
@@ -97,7 +97,7 @@ def test_a_slices_area_scales_with_its_pixels():
 
 
 def test_every_pixel_is_in_the_rings_of_its_own_label_alone(data_dir: Path):
-    volume = read(data_dir / "slices" / "ct_abdomen.nii.gz", ReadOptions(keep_every=8)).volume
+    volume = read(data_dir / "slices" / "ct_abdomen.nii.gz", SliceOptions(keep_every=8)).volume
     assert volume is not None
     first, second = np.mgrid[: volume.labels.shape[0], : volume.labels.shape[1]].reshape(2, -1)
     for index, plane in zip(volume.kept, trace(volume), strict=True):

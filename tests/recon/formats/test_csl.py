@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, csl
+from recon.formats import SliceOptions, csl
 from recon.inputs import CrossSections, Plane
 
 SQUARE = "0 0 {z}\n4 0 {z}\n4 4 {z}\n0 4 {z}\n"
@@ -21,7 +21,7 @@ SQUARES = f"CSLC\n2 1\n\n{PLANES}"
 def read(tmp_path: Path, text: str) -> CrossSections:
     path = tmp_path / "input.csl"
     path.write_bytes(text.encode())
-    return csl.read(path, ReadOptions())
+    return csl.read(path, SliceOptions())
 
 
 def refusal(tmp_path: Path, text: str) -> str:
@@ -253,7 +253,7 @@ def test_real_contours_lie_on_the_mesh_that_they_were_cut_from(real_data: Path, 
     import trimesh
 
     folder = real_data / "slices" / f"crosssdf_{name.partition('_')[0]}"
-    sections = csl.read(folder / f"{name}.csl", ReadOptions())
+    sections = csl.read(folder / f"{name}.csl", SliceOptions())
     points = np.concatenate([plane.to_world(ring.vertices) for plane in sections.planes for ring in plane.rings])
     truth = trimesh.load_mesh(folder / "truth.stl")
     assert distance_to_mesh(points[:: len(points) // 300], np.asarray(truth.triangles)).max() < 1e-7

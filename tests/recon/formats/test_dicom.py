@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, dicom, read
+from recon.formats import SliceOptions, dicom, read
 from recon.inputs import CrossSections, Plane
 
 FOREIGN = Path(__file__).parent / "foreign"
@@ -62,7 +62,7 @@ def rtstruct(path: Path, rois: dict[str, list], kinds: dict[str, str] | None = N
 
 
 def sections_of(path: Path, **options: object) -> CrossSections:
-    return dicom.read(path, ReadOptions(**options))
+    return dicom.read(path, SliceOptions(**options))
 
 
 def refusal(path: Path) -> str:
@@ -175,7 +175,7 @@ def test_wrong_contours_are_one_sentence(tmp_path: Path, rois: dict, says: str):
 
 def test_the_real_structure_set(real_data: Path):
     """Its folder holds the RTSTRUCT beside a CT slice; the contours end at the slice's height (168.5593)."""
-    sections = read(real_data / "slices" / "rtstruct_breast", ReadOptions())
+    sections = read(real_data / "slices" / "rtstruct_breast", SliceOptions())
     names = ["BODY", "Borders", "Breast", "Heart", "Lt Lung", "Nodes", "Scar", "Tumor Bed", "Tumor Bed Block"]
     assert [label.name for label in sections.labels] == names
     assert sections.labels[3].color == pytest.approx((1, 128 / 255, 0))
@@ -293,7 +293,7 @@ def test_a_folder_holds_one_region_file_beside_images(tmp_path: Path):
     save(tmp_path / "ct.dcm", item(Modality="CT"), CTImageStorage)
     assert "none of its 1 .dcm files is an RTSTRUCT or SEG" in refusal(tmp_path)
     rtstruct(tmp_path / "rt.dcm", {"a": [at(SQUARE, 0), at(SQUARE, 2)]})
-    assert len(read(tmp_path, ReadOptions()).planes) == 2
+    assert len(read(tmp_path, SliceOptions()).planes) == 2
     seg(tmp_path / "seg.dcm", {(1, 0): MASK, (1, 1): MASK})
     assert "holds 2 RTSTRUCT or SEG files (rt.dcm, seg.dcm)" in refusal(tmp_path)
 

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from recon.errors import UserError
-from recon.formats import FORMATS, ReadOptions, SliceOptions, format_of, read
+from recon.formats import FORMATS, SliceOptions, format_of, read
 
 FOREIGN = Path(__file__).parent / "foreign"
 
 
 def refusal(path: Path, **options: object) -> str:
     with pytest.raises(UserError) as caught:
-        read(path, ReadOptions(**options))
+        read(path, SliceOptions(**options))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -73,8 +73,8 @@ def test_options_that_do_not_fit_are_refused(data_dir: Path):
 
 
 def test_the_unit_of_the_option_yields_to_the_files(data_dir: Path, tmp_path: Path):
-    assert read(data_dir / "slices" / "eight_parallel12.csl", ReadOptions(unit="m")).unit == "m"
-    sections = read(FOREIGN / "highdicom_binary.dcm", ReadOptions(unit="m"))
+    assert read(data_dir / "slices" / "eight_parallel12.csl", SliceOptions(unit="m")).unit == "m"
+    sections = read(FOREIGN / "highdicom_binary.dcm", SliceOptions(unit="m"))
     assert sections.unit == "mm" and "The file states its unit, mm; --unit m is not used." in sections.notes
 
 
@@ -87,7 +87,7 @@ def test_a_folder_of_the_right_suffix_is_no_file(tmp_path: Path):
 def test_what_the_system_refuses_is_said(tmp_path: Path, module: str):
     reader = importlib.import_module(f"recon.formats.{module}")
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)$"):
-        reader.read(tmp_path, ReadOptions())
+        reader.read(tmp_path, SliceOptions())
 
 
 def test_no_format_loads_before_it_is_met():
@@ -159,14 +159,14 @@ def test_damaged_files_are_read_or_refused_in_one_sentence(whole_files: list[Pat
         row.name for row in FORMATS if row.options is SliceOptions
     }
     for whole in whole_files:
-        assert read(whole, ReadOptions()).planes
+        assert read(whole, SliceOptions()).planes
         content = whole.read_bytes()
         refused = 0
         for broken in (*truncated(content), *damaged(content, rng)):
             path = tmp_path / whole.name
             path.write_bytes(broken)
             try:
-                assert read(path, ReadOptions()).planes
+                assert read(path, SliceOptions()).planes
             except UserError as error:
                 assert str(error).startswith(str(path)) and "\n" not in str(error)
                 refused += 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, geojson
+from recon.formats import SliceOptions, geojson
 from recon.inputs import CrossSections
 
 
@@ -21,7 +21,7 @@ def feature(coordinates: Any, kind: str = "LineString", **properties: Any) -> di
 def read(tmp_path: Path, features: list, unit: str | None = None, **members: Any) -> CrossSections:
     path = tmp_path / "contours.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features, **members}))
-    return geojson.read(path, ReadOptions(unit=unit))
+    return geojson.read(path, SliceOptions(unit=unit))
 
 
 LINES = [feature([[0, 0], [100, 0], [200, 50]], elevation=10), feature([[0, 100], [250, 100]], elevation=20)]
@@ -95,7 +95,7 @@ def test_only_degrees_are_converted(tmp_path: Path, coordinates: list, members: 
 
 
 def test_the_real_contours(data_dir: Path):
-    sections = geojson.read(data_dir / "slices" / "st_helens.geojson", ReadOptions())
+    sections = geojson.read(data_dir / "slices" / "st_helens.geojson", SliceOptions())
     assert len(sections.planes) == 37 and sum(len(plane.lines) for plane in sections.planes) == 128
     assert [plane.origin[2] for plane in sections.planes] == list(range(700, 2501, 50))
     np.testing.assert_allclose(sections.planes[0].lines[0][:2], [[5350.6, 0.0], [5355.0, 30.0]])
@@ -120,7 +120,7 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, content: bytes, says: str
     path = tmp_path / "a.geojson"
     path.write_bytes(content)
     with pytest.raises(UserError, match=says):
-        geojson.read(path, ReadOptions())
+        geojson.read(path, SliceOptions())
 
 
 @pytest.mark.parametrize(

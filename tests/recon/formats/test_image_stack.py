@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, read
+from recon.formats import SliceOptions, read
 from recon.inputs import CrossSections
 
 SLICES = np.zeros((3, 4, 6), np.uint8)  # slice, row, column
@@ -28,7 +28,7 @@ def folder_of(path: Path, slices: np.ndarray, names: str = "slice{}.png") -> Pat
 
 
 def sections_of(path: Path, **options: object) -> CrossSections:
-    return read(path, ReadOptions(**options))
+    return read(path, SliceOptions(**options))
 
 
 def refusal(path: Path, **options: object) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, nifti
+from recon.formats import SliceOptions, nifti
 from recon.inputs import CrossSections
 
 VOXELS = np.zeros((5, 4, 3), np.uint8)
@@ -47,7 +47,7 @@ def nifti1_bytes(voxels: np.ndarray = VOXELS, order: str = "<", **fields: object
 def read(tmp_path: Path, content: bytes, name: str = "labels.nii", **options: object) -> CrossSections:
     path = tmp_path / name
     path.write_bytes(content)
-    return nifti.read(path, ReadOptions(**options))
+    return nifti.read(path, SliceOptions(**options))
 
 
 def refusal(tmp_path: Path, content: bytes, name: str = "labels.nii", **options: object) -> str:
@@ -101,7 +101,7 @@ def test_simpleitk_and_this_reader_agree_but_for_the_sign_of_x_and_y(tmp_path: P
     image.SetOrigin((-7, 8, 9))
     image.SetDirection((0.6, -0.8, 0, 0.8, 0.6, 0, 0, 0, 1))
     sitk.WriteImage(image, str(tmp_path / "itk.nii.gz"))
-    sections = nifti.read(tmp_path / "itk.nii.gz", ReadOptions())
+    sections = nifti.read(tmp_path / "itk.nii.gz", SliceOptions())
     for index in ((0, 0, 0), (4, 1, 2), (1, 3, 1)):
         x, y, z = image.TransformIndexToPhysicalPoint(index)
         assert position(sections, *index) == pytest.approx([-x, -y, z], abs=1e-4)
@@ -122,7 +122,7 @@ def test_scaled_values_and_trailing_axes(tmp_path: Path):
 
 def test_nifti2_of_nibabel(tmp_path: Path):
     nib.save(nib.Nifti2Image(VOXELS, np.diag([1.0, 2, 3, 1])), tmp_path / "two.nii.gz")
-    sections = nifti.read(tmp_path / "two.nii.gz", ReadOptions())
+    sections = nifti.read(tmp_path / "two.nii.gz", SliceOptions())
     assert position(sections, 1, 1, 1) == pytest.approx([1, 2, 3])
 
 
@@ -173,14 +173,14 @@ def test_large_ids_are_renumbered_and_kept_in_the_names(tmp_path: Path):
 
 
 def test_names_and_colours_of_the_extension(data_dir: Path):
-    sections = nifti.read(data_dir / "slices" / "ct_abdomen.nii.gz", ReadOptions())
+    sections = nifti.read(data_dir / "slices" / "ct_abdomen.nii.gz", SliceOptions())
     assert len(sections.labels) == 41
     assert sections.labels[0].name == "spleen" and sections.labels[0].color == pytest.approx((0, 1, 0))
     assert position(sections, 0, 0, 0) == pytest.approx([-177.95632935, 11.31900024, 94.30175781])
 
 
 def test_names_and_colours_of_the_json_beside_it(real_data: Path):
-    sections = nifti.read(real_data / "slices/bigbrain_nuclei/bigbrain.nii.gz", ReadOptions())
+    sections = nifti.read(real_data / "slices/bigbrain_nuclei/bigbrain.nii.gz", SliceOptions())
     assert len(sections.labels) == 22
     assert (sections.labels[14].id, sections.labels[14].name) == (15, "Left-thalamus")
     assert sections.labels[14].color == pytest.approx((0, 118 / 255, 14 / 255))
@@ -256,7 +256,7 @@ def peak_of_reading(path: Path) -> tuple[int, str]:
     """The most memory that reading takes, and the refusal if there is one."""
     tracemalloc.start()
     try:
-        nifti.read(path, ReadOptions())
+        nifti.read(path, SliceOptions())
         said = ""
     except UserError as error:
         said = str(error)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, nrrd
+from recon.formats import SliceOptions, nrrd
 from recon.inputs import CrossSections
 
 VOXELS = np.zeros((5, 4, 3), np.uint16)
@@ -42,7 +42,7 @@ def samples(voxels: np.ndarray = VOXELS, dtype: str = "<u2") -> bytes:
 def read(tmp_path: Path, content: bytes, name: str = "labels.nrrd", **options: object) -> CrossSections:
     path = tmp_path / name
     path.write_bytes(content)
-    return nrrd.read(path, ReadOptions(**options))
+    return nrrd.read(path, SliceOptions(**options))
 
 
 def refusal(tmp_path: Path, content: bytes, name: str = "labels.nrrd") -> str:
@@ -92,7 +92,7 @@ def test_simpleitk_and_this_reader_agree(tmp_path: Path, suffix: str, compress: 
     image.SetOrigin((-7, 8, 9))
     image.SetDirection((0.6, -0.8, 0, 0.8, 0.6, 0, 0, 0, 1))
     sitk.WriteImage(image, str(tmp_path / f"itk{suffix}"), useCompression=compress)
-    sections = nrrd.read(tmp_path / f"itk{suffix}", ReadOptions())
+    sections = nrrd.read(tmp_path / f"itk{suffix}", SliceOptions())
     for index in ((0, 0, 0), (4, 1, 2), (1, 3, 1)):
         expected = image.TransformIndexToPhysicalPoint(index)
         assert (sections.volume.affine @ (*index, 1))[:3] == pytest.approx(expected)
@@ -127,7 +127,7 @@ def test_units(tmp_path: Path, space_units: str, unit: str):
 
 
 def test_a_real_mask(data_dir: Path):
-    sections = nrrd.read(data_dir / "slices" / "brain.nrrd", ReadOptions())
+    sections = nrrd.read(data_dir / "slices" / "brain.nrrd", SliceOptions())
     volume = sections.volume
     assert volume.labels.shape == (160, 232, 160) and volume.axis == 0
     assert (volume.affine @ (2, 3, 4, 1))[:3] == pytest.approx(

@@ -10,7 +10,7 @@ import pytest
 import trimesh
 
 from recon.errors import UserError
-from recon.formats import ReadOptions, read
+from recon.formats import SliceOptions, read
 from recon.inputs import CrossSections, Label, Plane
 from recon.methods.least_bending import LeastBendingConfig, _closed, least_bending
 from recon.methods.least_bending.fields import FieldsStage, Recipe, plane_spacing
@@ -107,7 +107,7 @@ def test_an_empty_plane_says_that_nothing_is_there():
 
 
 def test_turning_scaling_moving_and_shuffling_the_input_change_nothing_but_rounding(data_dir: Path):
-    sections = read(data_dir / "slices" / "eight_parallel12.csl", ReadOptions())
+    sections = read(data_dir / "slices" / "eight_parallel12.csl", SliceOptions())
     mesh = reconstructed(sections).objects["object"]
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
     scale, shift = 1000.0, np.array([4e5, 5e6, -300])
@@ -141,7 +141,7 @@ def test_turning_scaling_moving_and_shuffling_the_input_change_nothing_but_round
     ids=["no re-distancing", "far values trusted", "box closes at the last plane"],
 )
 def test_what_the_method_rests_on_matters(file, ablation, data_dir: Path, real_data: Path):
-    sections = read(data_dir / "slices" / f"{file}.csl", ReadOptions())
+    sections = read(data_dir / "slices" / f"{file}.csl", SliceOptions())
     truth = trimesh.load_mesh(real_data / "slices" / f"crosssdf_{file.split('_')[0]}" / "truth.stl")
     best, worse = (
         compare(with_recipe(sections, recipe), truth).chamfer_percent for recipe in (Recipe(), Recipe(**ablation))
@@ -152,7 +152,7 @@ def test_what_the_method_rests_on_matters(file, ablation, data_dir: Path, real_d
 @pytest.mark.slow
 def test_without_simplification_the_topology_is_worse(real_data: Path):
     folder = real_data / "slices" / "crosssdf_mammoth"
-    sections, truth = read(folder / "mammoth_parallel12.csl", ReadOptions()), trimesh.load_mesh(folder / "truth.stl")
+    sections, truth = read(folder / "mammoth_parallel12.csl", SliceOptions()), trimesh.load_mesh(folder / "truth.stl")
     ours = compare(with_recipe(sections, Recipe(), 128), truth)
     plain = compare(with_recipe(sections, Recipe(depths=()), 128), truth)
     assert (ours.components, ours.euler_number) == (1, 2)

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 import recon.methods.morphing.slices as slices_module
 from benchmarks.slices_volumes import BASELINES, interpolated
 from recon.errors import UserError
-from recon.formats import ReadOptions, read
+from recon.formats import SliceOptions, read
 from recon.inputs import CrossSections, Label, LabelVolume, Plane
 from recon.methods.morphing import MorphingConfig, morphing
 from recon.methods.morphing.layers import LayersStage
@@ -272,7 +272,7 @@ def test_two_equal_runs_give_equal_meshes():
 
 @pytest.mark.parametrize(("every", "dice", "agreement"), [(2, 0.86, 0.935), (3, 0.85, 0.915)])
 def test_organs_of_a_ct_beat_interpolation_without_motion(every, dice, agreement):
-    sections = read(ROOT / "data" / "slices" / "ct_abdomen.nii.gz", ReadOptions(keep_every=every))
+    sections = read(ROOT / "data" / "slices" / "ct_abdomen.nii.gz", SliceOptions(keep_every=every))
     volume, scene = sections.volume, reconstructed(sections)
     assert volume is not None and scene.label_grid is not None
     there = set(np.unique(np.take(volume.labels, volume.left_out, volume.axis)))
@@ -292,7 +292,7 @@ def test_half_millimetre_nuclei_fit_into_memory():
     path = DATA / "slices" / "bigbrain_nuclei" / "bigbrain.nii.gz"
     if not path.is_file():
         pytest.skip(f"{path} is missing; RELIEF_DATA names the folder of the inputs")
-    sections = read(path, ReadOptions())
+    sections = read(path, SliceOptions())
     tracemalloc.start()
     reconstructed(sections)
     peak = tracemalloc.get_traced_memory()[1]
