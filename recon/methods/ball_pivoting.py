@@ -7,6 +7,7 @@ without noise and hopeless with it; it ends where the points end; small holes st
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from recon.inputs import PointCloud
 from recon.methods.poisson import open3d_cloud, open3d_module
 from recon.methods.tangent_planes import distinct, oriented_normals, spacing
 from recon.scene import Frame, Scene
+from recon.surface.colors import carried
 
 if TYPE_CHECKING:
     import trimesh
@@ -47,10 +49,11 @@ def ball_pivoting(cloud: PointCloud, config: BallPivotingConfig, train: Trainer)
         raise UserError(f"--radii {' '.join(map(str, config.radii))}: expected one or more positive numbers")
     cloud = distinct(cloud)
     frame = Frame.fitting(cloud.points, cloud.unit, cloud.up)
-    mesh = train(BallPivotingStage(frame.from_user(cloud.points), cloud.normals, config, frame))
+    cloud = replace(cloud, points=frame.from_user(cloud.points))
+    mesh = train(BallPivotingStage(cloud.points, cloud.normals, config, frame))
     if not len(mesh.faces):
         raise UserError("--method ball-pivoting: no ball touches three points; are the points on a surface?")
-    return Scene(mesh=mesh, frame=frame)
+    return Scene(mesh=carried(mesh, cloud), frame=frame)
 
 
 class BallPivotingStage:

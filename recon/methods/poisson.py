@@ -9,6 +9,7 @@ the outside, rounds off boundaries, and fills holes as wide as a few spacings.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -21,6 +22,7 @@ from recon.inputs import PointCloud
 from recon.methods.tangent_planes import distinct, oriented_normals, spacing
 from recon.scene import Frame, Scene
 from recon.surface.cleaning import without_holes
+from recon.surface.colors import carried
 from recon.surface.topology import Topology
 
 if TYPE_CHECKING:
@@ -62,11 +64,12 @@ def poisson(cloud: PointCloud, config: PoissonConfig, train: Trainer) -> Scene:
         raise UserError("--closed and --open: choose one; with neither, the method decides")
     cloud = distinct(cloud)
     frame = Frame.fitting(cloud.points, cloud.unit, cloud.up)
-    stage = PoissonStage(frame.from_user(cloud.points), cloud.normals, config, frame)
+    cloud = replace(cloud, points=frame.from_user(cloud.points))
+    stage = PoissonStage(cloud.points, cloud.normals, config, frame)
     mesh = train(stage)
     if not len(mesh.faces):
         raise UserError("--method poisson: the points' normals do not bound any space; --method auto does without them")
-    return Scene(mesh=mesh, frame=frame, notes=(stage.note,))
+    return Scene(mesh=carried(mesh, cloud), frame=frame, notes=(stage.note,))
 
 
 class PoissonStage:

@@ -21,6 +21,7 @@ from recon.inputs import PointCloud
 from recon.limits import Cost
 from recon.methods.tangent_planes import distinct
 from recon.scene import Frame, Scene
+from recon.surface.colors import carried, colors_at
 
 if TYPE_CHECKING:
     import trimesh
@@ -67,7 +68,7 @@ def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -
     from recon.methods.levelset_udf.stage import DistanceStage
 
     cloud, frame = _normalised(cloud)
-    points = frame.from_user(cloud.points)
+    points = cloud.points
     budget = config.budget or default_budget(len(points), config.scene, train.device)
     plan = Plan.of(len(points), budget, config.scene)
 
@@ -77,8 +78,8 @@ def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -
     weights = SCENE if config.scene else OBJECT
     field = train(DistanceStage(points, plan, weights, config.query_spread, train.seed, train.device, meshed))
     return Scene(
-        mesh=_surface(field, points, config, config.resolution),
-        points=_points(field, cloud, points, config, train.seed),
+        mesh=carried(_surface(field, points, config, config.resolution), cloud),
+        points=_points(field, cloud, config, train.seed),
         frame=frame,
         notes=_notes(plan, Plan.of(len(points), 1.0, config.scene), train),
     )
@@ -106,10 +107,11 @@ def estimate(cloud: PointCloud, config: LevelsetUdfConfig, device: str) -> Cost:
 
 
 def _normalised(cloud: PointCloud) -> tuple[PointCloud, Frame]:
-    """The cloud's distinct points, and the frame in which their longest side is 1, as published."""
+    """The cloud's distinct points in the frame in which their longest side is 1, as published, and that frame."""
     cloud = distinct(cloud)
     frame = Frame.fitting(cloud.points, cloud.unit, cloud.up)
-    return cloud, replace(frame, scale=2 * frame.scale)
+    frame = replace(frame, scale=2 * frame.scale)
+    return replace(cloud, points=frame.from_user(cloud.points)), frame
 
 
 def _surface(
@@ -120,21 +122,16 @@ def _surface(
     return published_surface(field.evaluate, points, resolution, FAR_OF_SCENE if config.scene else FAR_OF_OBJECT)
 
 
-def _points(
-    field: DistanceField,
-    cloud: PointCloud,
-    points: Float64[np.ndarray, "n 3"],
-    config: LevelsetUdfConfig,
-    seed: int,
-) -> PointCloud:
+def _points(field: DistanceField, cloud: PointCloud, config: LevelsetUdfConfig, seed: int) -> PointCloud:
     """The input's points, or denser ones, with the field's normals."""
     from recon.methods.levelset_udf.upsampling import normals_at, upsampled
 
     if config.upsample == 1:
-        return replace(cloud, points=points, normals=normals_at(field, points).astype(np.float32))
+        return replace(cloud, normals=normals_at(field, cloud.points).astype(np.float32))
     rng = np.random.default_rng((seed, 2))
-    denser = upsampled(field, points, config.query_spread, config.upsample * len(points), rng)
-    return PointCloud(denser, normals_at(field, denser).astype(np.float32), unit=cloud.unit, up=cloud.up)
+    points = upsampled(field, cloud.points, config.query_spread, config.upsample * len(cloud.points), rng)
+    colors = None if cloud.colors is None else colors_at(points, cloud)
+    return PointCloud(points, normals_at(field, points).astype(np.float32), colors, unit=cloud.unit, up=cloud.up)
 
 
 def _notes(plan: Plan, full: Plan, train: Trainer) -> tuple[str, ...]:

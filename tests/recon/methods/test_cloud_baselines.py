@@ -104,6 +104,17 @@ def test_ball_pivoting_ends_where_the_points_end():
     assert np.asarray(mesh.vertices)[:, 2].min() > 0
 
 
+def test_colors_are_carried_to_the_vertices():
+    points = sphere(500)
+    colors = np.where(points[:, 2:] > 0, [250, 0, 0], [0, 0, 250]).astype(np.uint8)
+    cloud = PointCloud(points * 30 + 1000, colors=colors)
+    for scene in (poisson(cloud, DRAFT, Trainer()), ball_pivoting(cloud, BallPivotingConfig(), Trainer())):
+        mesh = scene.in_user_frame().mesh
+        height = (np.asarray(mesh.vertices)[:, 2] - 1000) / 30
+        assert (mesh.visual.vertex_colors[height > 0.2, :3] == [250, 0, 0]).all()
+        assert (mesh.visual.vertex_colors[height < -0.2, :3] == [0, 0, 250]).all()
+
+
 @pytest.mark.parametrize("method", ["poisson", "ball-pivoting"])
 def test_a_finished_stage_is_taken_up_again(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch):
     run = {

@@ -306,6 +306,7 @@ def test_surface_and_points_stand_in_the_users_coordinates():
     assert np.abs(np.asarray(user.mesh.vertices)[:, 0] - 5e5).max() < 0.1
     assert user.mesh.area == pytest.approx(np.pi * 200**2, rel=0.1)
     assert np.allclose(user.points.points, turned, atol=1e-6) and np.array_equal(user.points.colors, colors)
+    assert (user.mesh.visual.vertex_colors[:, :3] == 7).all()
     assert np.abs(user.points.normals[:, 0]).min() > 0.999
     (note,) = scene.notes
     assert note.startswith("levelset-udf, reduced:") and "hours" in note
