@@ -18,25 +18,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
-from scipy.spatial import KDTree
+from jaxtyping import Bool, Float64, Int64
 
+from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, nearest
+from recon.fields.outliers import off_sheets, scattered
 from recon.fields.quadrics import fit_patches, mean_over, principal_axes, tangents
 
-NORMAL_SIZE = 16
-NOISE_QUANTILE = 0.10
+EXACT_SIZE = 16  # neighbours that give the normal where there is no noise
+ITERATIONS = 2  # of reweighting
 LEAST_NOISE = 0.06  # in spacings: below this, a cloud has no noise; the roughest clean clouds have 0.04
 MOST_NOISE = 0.45  # in spacings: blobs of points have 0.35; more is two sheets within a spacing of each other
-ITERATIONS = 2
-PILOT_SIZE = 60
-MOST_NEIGHBOURS = 192
-LADDER = np.array([1, 1.4, 2, 2.8, 4])
-SIZE_OF_NOISE = 60
-LEAST_SIZE = 18
-CHUNK = 100_000
-EVIDENCE_SIZE = 50  # points whose fits are averaged to choose a size
+NOISE_QUANTILE = 0.10  # of the points, by their roughness: edges and close sheets are rough without noise
+
+PILOT_SIZE = 60  # neighbours from which the noise around a point is estimated
+EVIDENCE_SIZE = 50  # points over which a noise or a risk is averaged
+SIZE_OF_NOISE = 70  # neighbours in the smallest patch where the noise is one spacing; in proportion elsewhere
+LEAST_SIZE, MOST_SIZE = 18, 320
+LADDER = np.array([1, 1.4, 2, 2.8, 4])  # sizes of patches, in the smallest one's
+
+OUTLIER_ROUNDS = 4  # outliers in company stand out when the company is gone
+MOST_OUTLIERS = 0.3  # of the points; more than that is what the cloud consists of
+MERE_FEW = 0.999  # kept: the rest need not be looked at again
 
 
 @dataclass(frozen=True)
@@ -56,36 +61,37 @@ class Sheets:
     kept: Int64[np.ndarray, " n"]
 
 
+class _Survey(NamedTuple):
+    """What a first look tells of every point: spacing, axis, the noise's standard deviation, whether it is a stray."""
+
+    spacing: Float64[np.ndarray, " n"]
+    normals: Float64[np.ndarray, "n 3"]
+    noise: Float64[np.ndarray, " n"]
+    stray: Bool[np.ndarray, " n"]
+
+
 def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
-    """Estimates the noise of a cloud, moves its points onto their sheets and gives their normals.
+    """Estimates the noise of a cloud, drops outliers, moves points onto their sheets and gives their normals.
 
     Raises:
-        ValueError: coordinates that are not finite, fewer than 3 different points, or all points on one line.
+        ValueError: coordinates that are not finite, fewer than 3 points, or all points in one place or on one line.
     """
     center, size = _extent(points)
-    order = _distinct(points)
-    unit = (points[order] - center) / size
-    neighbours = _nearest(unit, NORMAL_SIZE)
-    spacing = _spacing(unit, neighbours, 8)
-    sizes = np.full(len(unit), neighbours.shape[1])
-    axes = principal_axes(unit, neighbours, sizes)
-    if LEAST_NOISE < _roughness(unit, axes, neighbours, spacing) < MOST_NOISE:
-        unit, normals, noise = _denoise(unit)
-        spacing = _spacing(unit, _nearest(unit, NORMAL_SIZE), 8)
-    else:
-        patches, _, _ = fit_patches(unit, axes, neighbours, sizes[:, None], ITERATIONS)
-        normals, noise = _moved(unit, axes, patches[:, 0])[1], 0.0
-    back = np.argsort(order)
-    return Sheets(
-        unit[back] * size + center, normals[back], spacing[back] * size, noise * size, order[back].astype(np.int64)
-    )
-
-
-def _roughness(points, axes, neighbours, spacing):
-    """A low quantile, over the cloud, of the scatter about quadrics (not robust ones: they would fit a few points)."""
-    sizes = np.full((len(points), 1), neighbours.shape[1])
-    _, leverage, scale = fit_patches(points, axes, neighbours, sizes, 1)
-    return np.quantile(scale / np.sqrt(1 - leverage[:, 0]) / spacing, NOISE_QUANTILE)
+    kept = distinct_along_curve(points)
+    unit = (points[kept] - center) / size
+    survey = _survey(unit)
+    for _ in range(OUTLIER_ROUNDS):
+        if not 0 < survey.stray.sum() < MOST_OUTLIERS * len(unit):
+            break
+        good = ~survey.stray
+        kept, unit = kept[good], unit[good]
+        survey = _survey(unit) if good.mean() < MERE_FEW else _Survey(*(values[good] for values in survey))
+    noise, normals, spacing = float(np.median(survey.noise)), survey.normals, survey.spacing
+    if noise > 0:
+        unit, normals = _denoise(unit, survey)
+        spacing = local_spacing(unit, nearest(unit, EXACT_SIZE))
+    back = np.argsort(kept)
+    return Sheets(unit[back] * size + center, normals[back], spacing[back] * size, noise * size, kept[back])
 
 
 def _extent(points):
@@ -104,80 +110,53 @@ def _extent(points):
     return (low + high) / 2, size
 
 
-def _distinct(points):
-    """Indices of the points in the order of a space-filling curve (Morton's), one of each set of coinciding points."""
-    low, high = points.min(0), points.max(0)
-    cells = ((points - low) * ((2**20 - 1) / (high - low).max())).astype(np.uint64)
-    code = np.zeros(len(points), np.uint64)
-    for axis in range(3):
-        code |= _spread_bits(cells[:, axis]) << np.uint64(axis)
-    order = np.lexsort((*points.T, code))
-    ordered = points[order]
-    return order[np.r_[True, (ordered[1:] != ordered[:-1]).any(1)]]
+def _survey(points):
+    """A first look at the points, with the sizes of neighbourhood that suit their noise."""
+    neighbours = nearest(points, EXACT_SIZE)
+    spacing = local_spacing(points, neighbours)
+    sizes = np.full(len(points), neighbours.shape[1])
+    axes = principal_axes(points, neighbours, sizes)
+    # not reweighted: among few points a robust patch finds some that it passes through
+    _, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], 1)
+    roughness = scale / np.sqrt(1 - leverage[:, 0]) / spacing
+    if LEAST_NOISE < np.quantile(roughness, NOISE_QUANTILE) < MOST_NOISE:
+        neighbours = nearest(points, PILOT_SIZE)
+        axes = principal_axes(points, neighbours, np.full(len(points), neighbours.shape[1]))
+        sizes = np.full(len(points), max(neighbours.shape[1] * 2 // 3, sizes[0]))
+        patches, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
+        noise = _pooled(scale, leverage, neighbours)
+        moved, normals = _moved(points, axes, patches[:, 0])
+    else:
+        patches, _, _ = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
+        noise = np.zeros(len(points))
+        moved, normals = points, _moved(points, axes, patches[:, 0])[1]
+    stray = scattered(roughness, spacing) | off_sheets(points, moved, normals, neighbours, spacing, noise)
+    return _Survey(spacing, normals, noise, stray)
 
 
-def _spread_bits(x):
-    """Moves bit k of 21-bit numbers to bit 3 k."""
-    for shift, mask in (
-        (32, 0x1F00000000FFFF),
-        (16, 0x1F0000FF0000FF),
-        (8, 0x100F00F00F00F00F),
-        (4, 0x10C30C30C30C30C3),
-        (2, 0x1249249249249249),
-    ):
-        x = (x | (x << np.uint64(shift))) & np.uint64(mask)
-    return x
+def _pooled(scale, leverage, neighbours):
+    """The noise's standard deviation around each point, from residuals of patches that have spent leverage on it."""
+    corrected = scale / np.sqrt(1 - leverage[:, 0])
+    return np.median(corrected[neighbours[:, :EVIDENCE_SIZE]], axis=1)
 
 
-def _nearest(points, size):
-    """The `size` nearest neighbours (or all) of every point, itself the first."""
-    tree = KDTree(points, leafsize=24, balanced_tree=False)
-    size = min(size, len(points))
-    neighbours = np.empty((len(points), size), np.int32)
-    for start in range(0, len(points), CHUNK):
-        neighbours[start : start + CHUNK] = tree.query(points[start : start + CHUNK], size)[1]
-    return neighbours
-
-
-def _spacing(points, neighbours, size, around=9):
-    """sqrt(area per sample) from the disc out to the size-th neighbour, by the median over points around."""
-    size = min(size, neighbours.shape[1] - 1)
-    radius = np.linalg.norm(points[neighbours[:, size]] - points, axis=1)
-    spacing = math.sqrt(math.pi / size) * radius
-    return np.median(spacing[neighbours[:, :around]], axis=1)
-
-
-def _denoise(points):
-    """Moved points, their normals, and the noise's standard deviation."""
-    neighbours = _nearest(points, MOST_NEIGHBOURS)
+def _denoise(points, survey):
+    """The points moved onto patches of the sizes that their surroundings speak for, and their normals."""
+    base = np.clip(SIZE_OF_NOISE * survey.noise / survey.spacing, LEAST_SIZE, MOST_SIZE / LADDER[-1])
+    base = np.minimum(base, np.quantile(base, 0.9))  # a few large ones would make all searches long
+    neighbours = nearest(points, int(base.max() * LADDER[-1]))
     most = neighbours.shape[1]
-    pilot = np.full(len(points), min(PILOT_SIZE, most))
-    axes = principal_axes(points, neighbours, pilot)
-    variance = _local_variance(points, axes, neighbours, pilot * 2 // 3)
-    relative = np.sqrt(variance) / _spacing(points, neighbours, PILOT_SIZE)
-    base = np.clip(SIZE_OF_NOISE * relative, min(LEAST_SIZE, most), most / LADDER[-1])
-    axes = principal_axes(points, neighbours, (1.5 * base).astype(int))
-    sizes = (base[:, None] * LADDER).astype(int)
+    axes = principal_axes(points, neighbours, np.minimum(1.5 * base, most).astype(int))
+    sizes = np.minimum(base[:, None] * LADDER, most).astype(int)
     patches, leverage, scale = fit_patches(points, axes, neighbours, sizes, ITERATIONS)
-    variance = _pooled(scale, leverage, neighbours)
+    variance = _pooled(scale, leverage, neighbours) ** 2
     change = np.minimum((patches[:, :, 0] - patches[:, :1, 0]) ** 2, 9 * variance[:, None])
     risk = mean_over(change + 2 * variance[:, None] * leverage, neighbours, EVIDENCE_SIZE)
     chosen = np.arange(len(points)), risk.argmin(1)
     moved, normals = _moved(points, axes, patches[chosen])
-    half = np.maximum(sizes[chosen] // 2, min(LEAST_SIZE // 2, most))
+    half = np.minimum(np.maximum(sizes[chosen] // 2, LEAST_SIZE // 2), most)
     patches, _, _ = fit_patches(moved, normals, neighbours, half[:, None], ITERATIONS)
-    moved, normals = _moved(moved, normals, patches[:, 0])
-    return moved, normals, math.sqrt(float(np.median(variance)))
-
-
-def _local_variance(points, axes, neighbours, sizes):
-    _, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
-    return _pooled(scale, leverage, neighbours)
-
-
-def _pooled(scale, leverage, neighbours):
-    """The noise's variance around each point, from the residuals of patches that have spent leverage on it."""
-    return np.median((scale**2 / (1 - leverage[:, 0]))[neighbours[:, :EVIDENCE_SIZE]], axis=1)
+    return _moved(moved, normals, patches[:, 0])
 
 
 def _moved(points, axes, patches):
