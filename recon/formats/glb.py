@@ -1,4 +1,4 @@
-"""GLB (binary glTF 2.0): named objects with materials, as engines, browsers and Blender open them.
+"""GLB (binary glTF 2.0): named objects with materials or a texture, as engines, browsers and Blender open them.
 
 glTF is Y-up and in metres. The user's coordinates stay in the vertices as they are; one root node turns the upward
 direction to +Y and scales to metres, and its `extras` say from what, so that reading the file gives the user's
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float32, Float64, Int
 
 from recon.errors import UserError
 from recon.files import replacing
-from recon.formats.meshes import METRES, Part, checked, offset_for_float32, parts, shortest_turn
+from recon.formats.meshes import METRES, Part, checked, offset_for_float32, parts, shortest_turn, texture_of
 from recon.inputs import Label
 from recon.scene import Frame, Scene
 from render.meshes import own_colors, to_bytes, to_linear, to_srgb, vertex_normals
@@ -102,6 +102,7 @@ class _Document:
         self.nodes: list[dict[str, Any]] = [root]
         self.meshes: list[dict[str, Any]] = []
         self.materials: list[dict[str, Any]] = []
+        self.images: list[dict[str, Any]] = []
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
         self.binary = bytearray()
@@ -110,14 +111,16 @@ class _Document:
         """Adds one object, its node moved by the offset that its vertices lack."""
         vertices, faces, colors = _with_vertex_colors(part)
         points = (vertices - offset).astype(np.float32)
+        texture = texture_of(part.mesh) if part.color is None else None
+        normals = vertex_normals(points, faces) if texture is None else _normals_across_seams(points, faces)
         attributes = {
             "POSITION": self._accessor(points, target=34962, bounds=True),
-            "NORMAL": self._accessor(vertex_normals(points, faces), target=34962),
+            "NORMAL": self._accessor(normals, target=34962),
         }
         if colors is not None:
             linear = np.rint(to_linear(np.column_stack([colors, np.ones(len(colors))])) * 65535)
             attributes["COLOR_0"] = self._accessor(linear.astype(np.uint16), target=34962)
-        white = (1.0, 1.0, 1.0) if colors is not None else (0.8, 0.8, 0.8)
+        white = (0.8, 0.8, 0.8) if colors is None and texture is None else (1.0, 1.0, 1.0)
         primitive = {
             "attributes": attributes,
             "indices": self._accessor(faces.reshape(-1, 1).astype(np.uint32), target=34963),
@@ -128,6 +131,11 @@ class _Document:
             "metallicFactor": 0.0,
             "roughnessFactor": ROUGHNESS,
         }
+        if texture is not None:
+            uv, image = texture
+            attributes["TEXCOORD_0"] = self._accessor((uv * (1, -1) + (0, 1)).astype(np.float32), target=34962)
+            surface["baseColorTexture"] = {"index": len(self.images)}
+            self.images.append({"bufferView": self._view(image), "mimeType": "image/png"})
         self.materials.append({"name": part.name, "pbrMetallicRoughness": surface, "doubleSided": True})
         self.nodes[0]["children"].append(len(self.nodes))
         self.nodes.append({"name": part.name, "mesh": len(self.meshes), "translation": offset.tolist()})
@@ -136,11 +144,8 @@ class _Document:
     def _accessor(self, values: np.ndarray, target: int, bounds: bool = False) -> int:
         """Stores an array, its rows at multiples of four bytes, and gives its accessor's number."""
         kind = {columns: name for name, columns in COLUMNS.items()}[values.shape[1]]
-        self.views.append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": values.nbytes, "target": target})
-        self.binary += np.ascontiguousarray(values).tobytes()
-        self.binary += b"\0" * (-len(self.binary) % 4)
         accessor = {
-            "bufferView": len(self.views) - 1,
+            "bufferView": self._view(np.ascontiguousarray(values).tobytes(), target=target),
             "componentType": CODES[values.dtype],
             "count": len(values),
             "type": kind,
@@ -152,10 +157,18 @@ class _Document:
         self.accessors.append(accessor)
         return len(self.accessors) - 1
 
+    def _view(self, data: bytes, **target: int) -> int:
+        """Stores bytes and gives their view's number."""
+        self.views.append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data), **target})
+        self.binary += data + b"\0" * (-len(data) % 4)
+        return len(self.views) - 1
+
     def encoded(self) -> bytes:
         """The file's bytes: header, JSON chunk padded with spaces, binary chunk."""
+        pictures = {"images": self.images, "textures": [{"source": i} for i in range(len(self.images))]}
         text = json.dumps(
             {
+                **(pictures if self.images else {}),
                 "asset": {"version": "2.0", "generator": "Relief"},
                 "scene": 0,
                 "scenes": [{"nodes": [0]}],
@@ -171,6 +184,13 @@ class _Document:
         chunks = struct.pack("<II", len(text), JSON_CHUNK) + text
         chunks += struct.pack("<II", len(self.binary), BINARY_CHUNK) + self.binary
         return b"glTF" + struct.pack("<II", 2, 12 + len(chunks)) + chunks
+
+
+def _normals_across_seams(points: Float32[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> np.ndarray:
+    """Smooth normals of a mesh whose vertices are doubled at the seams of its texture."""
+    places, place = np.unique(points, axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    return vertex_normals(places, place[faces])[place]
 
 
 def _with_vertex_colors(

@@ -8,10 +8,11 @@ whole.
 from __future__ import annotations
 
 import importlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -159,6 +160,17 @@ def float32_loses(points: Float[np.ndarray, "n 3"]) -> bool:
     extent = float(np.ptp(points, axis=0).max())
     step = float(np.spacing(np.float32(np.abs(points).max())))
     return step / 2 > COORDINATE_TOLERANCE * extent
+
+
+def texture_of(mesh: trimesh.Trimesh) -> tuple[Float[np.ndarray, "v 2"], bytes] | None:
+    """The texture coordinates of the vertices (v upward) and the texture as a PNG file; None where there is none."""
+    visual: Any = mesh.visual
+    image = getattr(getattr(visual, "material", None), "baseColorTexture", None)
+    if visual.kind != "texture" or image is None:
+        return None
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return np.asarray(visual.uv, np.float64), stream.getvalue()
 
 
 def offset_for_float32(of: list[Part]) -> Float64[np.ndarray, "3"]:

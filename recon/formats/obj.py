@@ -1,4 +1,4 @@
-"""Wavefront OBJ: named objects, a material each in an .mtl file beside it (text).
+"""Wavefront OBJ: named objects, a material each in an .mtl file beside it (text), a texture as a PNG file.
 
 Diffuse colours stand in the .mtl as sRGB, as Blender and most programs read them; a mesh that has vertex colours of
 its own keeps them as three numbers behind each vertex and gets a white material, which darkens nothing.
@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from recon.errors import UserError
 from recon.files import file_names, replacing
-from recon.formats.meshes import Part, checked, parts
+from recon.formats.meshes import Part, checked, parts, texture_of
 from recon.inputs import Label, distinct_color
 from recon.scene import Scene
 from render.meshes import own_colors, to_bytes
@@ -38,15 +38,22 @@ def write(scene: Scene, path: Path) -> None:
     materials = path.with_suffix(".mtl")
     extent = max(float(np.ptp(part.mesh.vertices, axis=0).max()) for part in written)
     decimals = max(0, 8 - int(np.floor(np.log10(extent or 1.0))))
+    textures = {part.name: _write_texture(part, path, names[part.name]) for part in written}
     with replacing(materials) as partial:
-        partial.write_text("\n".join(_material(names[part.name], part.color or (1, 1, 1)) for part in written))
+        texts = (_material(names[part.name], part.color or (1, 1, 1), textures[part.name]) for part in written)
+        partial.write_text("\n".join(texts))
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(f"# Relief, unit {scene.frame.unit}\nmtllib {materials.name}\n")
         start = 1
         for part in written:
             file.write(f"o {names[part.name]}\nusemtl {names[part.name]}\n")
             file.write(_lines("v", _vertices(part), f"%.{decimals}f"))
-            file.write(_lines("f", part.mesh.faces + start, "%d"))
+            corners = np.asarray(part.mesh.faces) + start
+            if textures[part.name]:
+                file.write(_lines("vt", part.mesh.visual.uv, "%.6f"))  # pyright: ignore[reportAttributeAccessIssue]
+                file.write(_lines("f", np.repeat(corners, 2, axis=1), "%d/%d"))
+            else:
+                file.write(_lines("f", corners, "%d"))
             start += len(part.mesh.vertices)
 
 
@@ -180,6 +187,18 @@ def _lines(word: str, rows: np.ndarray, number: str) -> str:
     return (line * len(rows)) % tuple(rows.ravel().tolist())
 
 
-def _material(name: str, color: tuple[float, float, float]) -> str:
+def _write_texture(part: Part, path: Path, name: str) -> str:
+    """Writes the part's texture beside the OBJ and gives its file's name, which is empty where there is none."""
+    texture = texture_of(part.mesh) if part.color is None else None
+    if texture is None:
+        return ""
+    image = path.with_name(f"{path.stem}-{name}.png")
+    with replacing(image) as partial:
+        partial.write_bytes(texture[1])
+    return image.name
+
+
+def _material(name: str, color: tuple[float, float, float], texture: str) -> str:
     red, green, blue = color
-    return f"newmtl {name}\nKd {red:.6g} {green:.6g} {blue:.6g}\nKa 0 0 0\nKs 0 0 0\nd 1\nillum 1\n"
+    map_ = f"map_Kd {texture}\n" if texture else ""
+    return f"newmtl {name}\nKd {red:.6g} {green:.6g} {blue:.6g}\nKa 0 0 0\nKs 0 0 0\nd 1\nillum 1\n{map_}"

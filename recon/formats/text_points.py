@@ -25,7 +25,7 @@ from recon.inputs import PointCloud
 HEAD_LINES = 200
 LONGEST_LINE = 1 << 16
 SAMPLE_ROWS = 2000
-COMMENT = re.compile(r"\s*(#|//|%|!|;)+\s*")
+COMMENT = re.compile(r"^\s*(#|//|%|!)+\s*")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
