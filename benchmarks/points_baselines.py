@@ -23,10 +23,11 @@ PROTOTYPE = Path(os.environ.get("RELIEF_PROTOTYPE", DATA.parent / "prototypes" /
 
 
 def alpha_shape(points: np.ndarray, noise: float) -> trimesh.Trimesh:
-    """The alpha shape (Edelsbrunner & Muecke 1994, Open3D) with alpha of two spacings."""
+    """The alpha shape (Edelsbrunner & Muecke 1994, Open3D) with alpha of three spacings; Open3D keeps the faces of
+    solid tetrahedra only, so that a sheet has gaps."""
     open3d = import_open3d()
     cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points))
-    mesh = open3d.geometry.TriangleMesh.create_from_point_cloud_alpha_shape(cloud, 2 * spacing_of(points))
+    mesh = open3d.geometry.TriangleMesh.create_from_point_cloud_alpha_shape(cloud, 3 * spacing_of(points))
     return trimesh.Trimesh(np.asarray(mesh.vertices), np.asarray(mesh.triangles), process=False)
 
 

@@ -65,7 +65,13 @@ ASKED: dict[Case, dict[str, float]] = {
         **{"CD": 0.10, "F.5": 1.0, "normals": 0.995, "surplus": 0, "CPU s": 50, "MB": 2_000},
     },
     **{Case(name, 500): {"tight": 1, "CPU s": 1} for name in SPARSE},
+    **{Case(f"sheets_{gap}", 20_000): {"surplus": 0, "closed": 0} for gap in (1.0, 1.5, 2.0, 4.0)},
+    **{Case(name, 20_000, density=20): {"surplus": 0, "tight": 1} for name in ("sphere", "fish")},
+    **{Case(name, 20_000, density=20): {"surplus": 0} for name in ("tshirt_open", "lionstatue_open")},
+    **{Case("fish", 20_000, noise, outliers=0.05): {"surplus": 0, "tight": 1} for noise in (0.0, 0.5)},
+    **{Case("tshirt_open", 20_000, noise, outliers=0.05): {"surplus": 0} for noise in (0.0, 0.5)},
 }
+CLOSED = ("fish", "koala", "wingnut", "sphere", *SPARSE)
 GOALS: dict[Case, dict[str, float]] = {
     Case("tshirt_open", 20_000): {"edge %": 0.25},
     Case("tshirt_open", 20_000, 0.5): {"edge %": 0.6},
@@ -77,6 +83,12 @@ GOALS: dict[Case, dict[str, float]] = {
     Case("wingnut", 20_000): {"normals": 0.993},
     Case("lionstatue_open", 500_000): {"CPU s": 20},
 }
+
+
+def asked_of(case: Case) -> dict[str, float]:
+    """The bounds of a case: its own, no edge with a third face, and on closed shapes nothing farther than two steps of
+    a grid of 1.25 spacings."""
+    return {**ASKED.get(case, {}), "nm": 0, **({"far": 2.5} if case.input in CLOSED else {})}
 
 
 def is_there(name: str) -> bool:
