@@ -124,7 +124,8 @@ def main() -> None:
         if not arguments.json:
             _print_table(table, rows)
     if arguments.json:
-        json.dump(measured, sys.stdout, indent=1)
+        numbers = [{key: None if value != value else value for key, value in row.items()} for row in measured]  # NaN
+        json.dump(numbers, sys.stdout, indent=1)
 
 
 def _surface_rows(

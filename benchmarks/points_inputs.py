@@ -86,9 +86,10 @@ GOALS: dict[Case, dict[str, float]] = {
 
 
 def asked_of(case: Case) -> dict[str, float]:
-    """The bounds of a case: its own, no edge with a third face, and on closed shapes nothing farther than two steps of
-    a grid of 1.25 spacings."""
-    return {**ASKED.get(case, {}), "nm": 0, **({"far": 2.5} if case.input in CLOSED else {})}
+    """The bounds of a case: its own, no edge with a third face, and on closed shapes, evenly sampled, nothing farther
+    than two steps of a grid of 1.25 spacings."""
+    filled = {"far": 2.5} if case.input in CLOSED and case.density == 1 else {}
+    return {**ASKED.get(case, {}), "nm": 0, **filled}
 
 
 def is_there(name: str) -> bool:
