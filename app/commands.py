@@ -74,7 +74,12 @@ def view(arguments: list[str]) -> None:
 
 
 def export(
-    run: tyro.conf.Positional[Path], to: str, out: Path | None = None, blender: Path | None = None, fresh: bool = False
+    run: tyro.conf.Positional[Path],
+    to: str,
+    out: Path | None = None,
+    blender: Path | None = None,
+    fresh: bool = False,
+    texture: int | None = None,
 ) -> None:
     """Writes a run's result for another program.
 
@@ -84,11 +89,12 @@ def export(
         out: File or folder to write; in the run's folder export by default.
         blender: A Blender, or a Python that has bpy, to write scene.blend with.
         fresh: Replace a folder that is no earlier export.
+        texture: Bake the points' colours into a texture of so many texels a side (blender, glb, obj).
     """
     import app.export
     from app.runs import input_again
 
-    written = app.export.export(run, to, out, input_again(run), blender, fresh)
+    written = app.export.export(run, to, out, input_again(run), blender, fresh, texture)
     for note in written.notes:
         sys.stderr.write(f"note: {note}\n")
     print(written.path)

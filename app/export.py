@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +14,15 @@ from app.kinds import kind_of
 from recon.errors import UserError
 from recon.files import file_names, replacing
 from recon.formats import glb
-from recon.formats.meshes import mesh_format_of, parts, write_scene
+from recon.formats.meshes import mesh_format_of, parts, whole, write_scene
 from recon.formats.ply_points import write_points
 from recon.formats.scene_folder import read_scene_folder
-from recon.inputs import Input
+from recon.inputs import Input, PointCloud
 from recon.scene import Scene
 
 SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usd": ".usdc"}
 SPLATS = ("splats-ply", "splats-compressed", "splats-glb", "splat", "spz", "sog", "html")
+TEXTURED = ("blender", "glb", "obj")
 TARGETS = ("blender", *SUFFIXES, *SPLATS, "transforms")
 BLENDER_VARIABLE = "RELIEF_BLENDER"
 BLENDER_SECONDS = 900
@@ -42,12 +44,14 @@ def export(
     input: Input | None = None,
     blender: Path | None = None,
     fresh: bool = False,
+    texture: int | None = None,
 ) -> Export:
     """Writes the scene of a run for the target `to`, at `out` or in the run's folder `export`.
 
-    `input` is what the run was made of, for a Blender export. `blender` is a Blender executable or a Python
-    that has bpy, by default what RELIEF_BLENDER names: with it the folder holds scene.blend too. What stands at `out`
-    is replaced only when all is written; a folder there must be an earlier export, or `fresh`.
+    `input` is what the run was made of, for a Blender export, and for a texture of `texture` texels a side in the
+    colours of its points. `blender` is a Blender executable or a Python that has bpy, by default what RELIEF_BLENDER
+    names: with it the folder holds scene.blend too. What stands at `out` is replaced only when all is written; a folder
+    there must be an earlier export, or `fresh`.
 
     Raises:
         UserError: the target is unknown or needs another kind of run, the run has no mesh, `out` is in use for
@@ -55,6 +59,8 @@ def export(
     """
     _check_target(run_dir, to)
     scene = read_scene_folder(run_dir / "scene")
+    if texture is not None:
+        scene = _textured(scene, to, input, texture)
     if to == "blender":
         folder = out or run_dir / "export" / "blender"
         _check_folder(folder, fresh)
@@ -78,6 +84,18 @@ def _pass_points_on(scene: Scene, path: Path) -> list[str]:
     points = path.with_name(f"{path.stem}-points.ply")
     write_points(scene.points, points)
     return [f"the run's {len(scene.points.points):,} points are in {points}"]
+
+
+def _textured(scene: Scene, to: str, input: Input | None, size: int) -> Scene:
+    """The scene's mesh with the points' colours as its texture."""
+    from recon.surface.texture import textured
+
+    if to not in TEXTURED:
+        raise UserError(f"--texture: --to {to} holds no texture; {', '.join(TEXTURED)} do")
+    cloud = input if isinstance(input, PointCloud) and input.colors is not None else scene.points
+    if cloud is None:
+        raise UserError("--texture: there are no points with colours; neither the run's input nor its scene has them")
+    return replace(scene, mesh=textured(whole(scene), cloud, size), objects={}, labels=())
 
 
 def _check_target(run_dir: Path, to: str) -> None:

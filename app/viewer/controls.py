@@ -19,10 +19,16 @@ class LabelControls:
     """A checkbox for every label, and an opacity for all of them or one. `colors` are sRGB in [0, 1]."""
 
     def __init__(self, server: viser.ViserServer, colors: Mapping[str, Color], on_change: Callable[[], None]):
-        gui = server.gui
         self.colors = dict(colors)
         self._opacity = dict.fromkeys(colors, 1.0)
         self._checkboxes: dict[str, viser.GuiCheckboxHandle] = {}
+        self._on_change, self._setting_all = on_change, False
+        self._folder: viser.GuiFolderHandle | None = None
+        if colors:
+            self._add_folder(server.gui)
+
+    def _add_folder(self, gui: viser.GuiApi) -> None:
+        colors = self.colors
         self._folder = gui.add_folder("Labels", order=1, expand_by_default=len(colors) <= UNFOLDED_LABELS)
         with self._folder:
             self._show = gui.add_button_group("Show", ("all", "none"), visible=len(colors) > 1)
@@ -31,9 +37,8 @@ class LabelControls:
                 self._checkboxes[name] = gui.add_checkbox(name, True)
             self._target = gui.add_dropdown("Opacity of", (ALL, *colors), visible=len(colors) > 1)
             self._slider = gui.add_slider("Opacity", 0.05, 1.0, 0.05, 1.0)
-        self._on_change, self._setting_all = on_change, False
         for checkbox in self._checkboxes.values():
-            checkbox.on_update(lambda _: None if self._setting_all else on_change())
+            checkbox.on_update(lambda _: None if self._setting_all else self._on_change())
         self._show.on_click(lambda _: self._show_all(self._show.value == "all"))
         self._target.on_update(lambda _: self._show_opacity())
         self._slider.on_update(lambda _: self._set_opacity())
@@ -48,7 +53,8 @@ class LabelControls:
 
     def remove(self) -> None:
         """Takes the folder off the panel."""
-        self._folder.remove()
+        if self._folder is not None:
+            self._folder.remove()
 
     def _show_all(self, visible: bool) -> None:
         self._setting_all = True  # assigning a value calls the checkbox's callback

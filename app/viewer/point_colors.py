@@ -23,10 +23,11 @@ class PointColors:
     legend: str = ""
 
 
-def choices(cloud: PointCloud) -> tuple[str, ...]:
+def choices(cloud: PointCloud, with_surface: bool) -> tuple[str, ...]:
     """What the colours of this cloud can say, the best first."""
     known = {"own colours": cloud.colors, "class": cloud.classification, "intensity": cloud.intensity}
-    return (*(name for name, values in known.items() if values is not None), "distance", "height", "plain")
+    known["distance"] = with_surface or None
+    return (*(name for name, values in known.items() if values is not None), "height", "plain")
 
 
 def point_colors(

@@ -36,15 +36,16 @@ class PointLayer(Layer):
         self._page, self._surfaces = page, ()
         self._whole = cloud
         with page.server.gui.add_folder("Points", order=3):
-            self.place = page.server.gui.add_dropdown("Show", (OVER, BESIDE, HIDDEN))
-            self.choice = page.server.gui.add_dropdown("Colour", choices(cloud))
+            self.place = page.server.gui.add_dropdown("Show", (OVER, BESIDE, HIDDEN), visible=False)
+            self.choice = page.server.gui.add_dropdown("Colour", choices(cloud, with_surface=False))
             self._legend = page.server.gui.add_html("", visible=False)
             self.scale_end = page.server.gui.add_number("Scale to", 0.0, min=0.0, hint="0 fits it", visible=False)
             self.size = page.server.gui.add_slider("Size", *SIZES, SIZES[0], SIZES[0])
             self._said = page.server.gui.add_markdown("")
         self.replace(cloud)
         self.size.value = self._fitting_size()
-        for control in (self.place, self.choice, self.scale_end):
+        self.place.on_update(lambda _: self._move())
+        for control in (self.choice, self.scale_end):
             control.on_update(lambda _: self.redraw())
         self.size.on_update(lambda _: self.restyle())
 
@@ -63,8 +64,10 @@ class PointLayer(Layer):
     def show(self, surfaces: Sequence[Surface], labels: LabelControls) -> None:
         """Measures distances from these surfaces from now on."""
         with self.lock:
-            if not self._surfaces and surfaces and "own colours" not in self.choice.options:
-                self.choice.value = "distance"
+            if bool(surfaces) != bool(self._surfaces):
+                self.place.visible = bool(surfaces)
+                self.choice.options = choices(self._whole, with_surface=bool(surfaces))
+                self.choice.value = self.choice.options[0]
             self._surfaces, self._distances = surfaces, None
             self.redraw()
 
@@ -90,8 +93,7 @@ class PointLayer(Layer):
             return
         plane = self._page.section.plane()
         kept = slice(None) if plane is None else plane.height(self._places) < 0
-        aside = self._aside() if self.place.value == BESIDE else ORIGIN
-        self.add_points("/points", self._places[kept], told.colors[kept], self.size.value, aside)
+        self.add_points("/points", self._places[kept], told.colors[kept], self.size.value, self._aside())
 
     def restyle(self) -> None:
         with self.lock:
@@ -107,8 +109,14 @@ class PointLayer(Layer):
             return None
         return TriangleIndex(np.concatenate(triangles)).closest(self._places).distances * self._page.frame.scale
 
+    def _move(self) -> None:
+        self.redraw()
+        self._page.make_room(self._aside())
+
     def _aside(self) -> Float64[np.ndarray, "3"]:
-        """To the right of the surface, as seen at first."""
+        """Where the points are moved: to the right of the surface, as seen at first, where they stand beside it."""
+        if self.place.value != BESIDE:
+            return ORIGIN
         right = stage_axes(self._page.axis)[0]
         return GAP * np.ptp(self._places @ right) * right
 

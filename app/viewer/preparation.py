@@ -70,7 +70,7 @@ class Preparation:
         options = self.options()
         said = {name: getattr(options, name) or getattr(self._options, name) for name in options.__struct_fields__}
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in said.items() if value is not None]
-        return shlex.join(["reconstruct", self._name, *flags])
+        return " \\\n  ".join([shlex.join(["reconstruct", self._name]), *map(shlex.quote, flags)])
 
     def _choose(self) -> None:
         request = self._request = object()

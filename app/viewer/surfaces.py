@@ -32,6 +32,7 @@ PREVIEW_FACES = 300_000
 PLAIN_COLOR = (0.74, 0.72, 0.68)
 LAYER = 2e-4  # the fillings of overlapping labels are drawn this far apart, the smaller one in front
 OUTLINE_PIXELS = 2.0
+NOTHING = Triangles(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
 BOUNDARY_COLOR, BOUNDARY_PIXELS = (0.85, 0.10, 0.35), 3.0
 
 Color = tuple[float, float, float]
@@ -168,7 +169,7 @@ class SurfaceLayer(Layer):
         shell, colors = _colored_part_below(surface, plane)
         self._draw_shell(name, shell, colors, surface.color)
         curve = outline(surface.full, plane.height(surface.full.vertices))
-        filling = section_filling(curve, plane)
+        filling = NOTHING if len(surface.boundary) else section_filling(curve, plane)
         self._touchable[f"{name}/filling"] = Triangles(filling.vertices + plane.lift(lift), filling.faces)
         self.add_mesh(f"{name}/filling", filling, surface.color, plane.lift(lift))
         dark = [0.45 * channel for channel in surface.color]

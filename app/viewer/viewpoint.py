@@ -55,6 +55,13 @@ class ViewControls:
         camera.fov, camera.near, camera.far = float(np.radians(FIELD_OF_VIEW)), NEAR, FAR
         self._turn_up()
 
+    def fit(self, corners: Float[np.ndarray, "n 3"]) -> None:
+        """Looks at other corners from now on."""
+        self._corners = corners
+        self._place(self._server.initial_camera)
+        for client in self._server.get_clients().values():
+            self._look_from_start(client)
+
     def _turn_up(self) -> None:
         scene, up = self._server.scene, self._up.value
         scene.set_up_direction(UP_AXES[up])

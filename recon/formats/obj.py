@@ -44,16 +44,17 @@ def write(scene: Scene, path: Path) -> None:
         partial.write_text("\n".join(texts))
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(f"# Relief, unit {scene.frame.unit}\nmtllib {materials.name}\n")
-        start = 1
+        start = start_uv = 1
         for part in written:
             file.write(f"o {names[part.name]}\nusemtl {names[part.name]}\n")
             file.write(_lines("v", _vertices(part), f"%.{decimals}f"))
-            corners = np.asarray(part.mesh.faces) + start
             if textures[part.name]:
                 file.write(_lines("vt", part.mesh.visual.uv, "%.6f"))  # pyright: ignore[reportAttributeAccessIssue]
-                file.write(_lines("f", np.repeat(corners, 2, axis=1), "%d/%d"))
+                corners = np.stack([part.mesh.faces + start, part.mesh.faces + start_uv], axis=2)
+                file.write(_lines("f", corners.reshape(-1, 6), "%d/%d", 3))
+                start_uv += len(part.mesh.vertices)
             else:
-                file.write(_lines("f", corners, "%d"))
+                file.write(_lines("f", part.mesh.faces + start, "%d"))
             start += len(part.mesh.vertices)
 
 
@@ -181,9 +182,9 @@ def _vertices(part: Part) -> Float[np.ndarray, "v k"]:
     return np.concatenate([part.mesh.vertices, own / 255], axis=1)
 
 
-def _lines(word: str, rows: np.ndarray, number: str) -> str:
-    """A line for each row: the word and the row's numbers."""
-    line = " ".join([word] + [number] * rows.shape[1]) + "\n"
+def _lines(word: str, rows: np.ndarray, number: str, count: int | None = None) -> str:
+    """A line for each row: the word and the row's numbers, by default as many as there are columns."""
+    line = " ".join([word] + [number] * (count or rows.shape[1])) + "\n"
     return (line * len(rows)) % tuple(rows.ravel().tolist())
 
 
