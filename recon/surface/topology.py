@@ -92,7 +92,7 @@ class Topology:
         """For each boundary side the number of its loop; one side passes on to the next around a fan."""
         sides = self.boundary_sides
         ends = self.fan_of_corner[np.stack([sides, _next(sides)])]
-        _, ends = np.unique(ends, return_inverse=True)
+        ends = np.unique(ends, return_inverse=True)[1].reshape(ends.shape)  # numpy 1 gives it flat
         return _connected(ends[0], ends[1], int(ends.max(initial=-1)) + 1)[ends[0]]
 
     @property
