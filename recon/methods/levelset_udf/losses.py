@@ -26,6 +26,7 @@ from torch.nn import functional
 from recon.methods.levelset_udf.field import DistanceField
 
 DECAY = 10.0
+SHORTEST = 1e-3  # of a gradient, which elsewhere is about 1 long
 CHUNK = 2048  # rows of a distance matrix at once
 
 
@@ -58,11 +59,12 @@ def backpropagate(
     around = field.trace(torch.cat([queries, on_surface]), constant)
     # the losses are functions of phi, of grad phi at q and of grad phi at m, whose gradients autograd takes cheaply
     phi, gradient = around.phi.requires_grad_(), around.gradient[:count].requires_grad_()
-    pulled = queries - phi[:count, None] * functional.normalize(gradient, dim=1)
+    g = _direction(gradient)
+    pulled = queries - phi[:count, None] * g
     # grad phi is constant around almost every point: that m moves with the weights changes nothing in g(m)
     at_pulled = field.trace(pulled.detach(), constant)
     gradient_there = at_pulled.gradient.requires_grad_()
-    losses = _losses(queries, targets, pulled, phi, gradient, gradient_there)
+    losses = _losses(queries, targets, pulled, phi, g, _direction(gradient_there))
     # weighted by Python's numbers: a tensor of them would wait for the device
     total = losses[0] + sum(weight * loss for weight, loss in zip(weights, losses[1:], strict=True))
     alpha, c, c_there = torch.autograd.grad(total, (phi, gradient, gradient_there))
@@ -79,16 +81,22 @@ def _losses(
     targets: Float[Tensor, "b 3"],
     pulled: Float[Tensor, "b 3"],
     phi: Float[Tensor, "n"],
-    gradient: Float[Tensor, "b 3"],
-    gradient_there: Float[Tensor, "b 3"],
+    g: Float[Tensor, "b 3"],
+    g_pulled: Float[Tensor, "b 3"],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The four losses; phi is that of the queries and then of the points of the cloud."""
     count = len(queries)
     pull = (_to_nearest(pulled, targets) + _to_nearest(targets, pulled)) / 2
-    bend = 1 - functional.cosine_similarity(gradient_there, gradient).abs()
+    bend = 1 - (g * g_pulled).sum(1).abs()
     projection = (bend * torch.exp(-DECAY * phi[:count].abs())).mean()
-    orthogonal = (1 - functional.cosine_similarity(gradient, queries - targets).abs()).mean()
+    to_targets = functional.normalize(queries - targets, dim=1)
+    orthogonal = (1 - (g * to_targets).sum(1).abs()).mean()
     return pull, projection, phi[count:].abs().mean(), orthogonal
+
+
+def _direction(gradient: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """The gradient over its length, but for gradients so short that their direction means nothing."""
+    return functional.normalize(gradient, dim=1, eps=SHORTEST)
 
 
 def _to_nearest(points: Float[Tensor, "n 3"], others: Float[Tensor, "m 3"]) -> Float[Tensor, ""]:

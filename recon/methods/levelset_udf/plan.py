@@ -1,8 +1,9 @@
 """How much is trained: the published recipe, or a share of it.
 
 Published: 40,000 iterations (100,000 for a scene), each on 5,000 queries and on all points of the cloud. A budget b < 1
-draws b of the queries altogether: sqrt(b) of the iterations with sqrt(b) of the batch, and half as many points of the
-cloud as queries in each.
+keeps the iterations and gives each b 5,000 queries and half as many points of the cloud; where that would be fewer than
+200 queries it gives 200, in fewer iterations. In 60 CPU seconds on the T-shirt 1,900 iterations of 200 queries come to
+1.7e-3 of the truth on the average (the longest side being 2), 440 of 1,000 to 2.7e-3.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from recon.methods.levelset_udf.losses import OBJECT, backpropagate
 
 ITERATIONS, ITERATIONS_OF_SCENE = 40_000, 100_000
 BATCH = 5000
-SMALLEST_BATCH = 250  # a smaller one costs hardly less
+SMALLEST_BATCH = 200
 RATE = 1e-3
 WARM_UP = 0.025  # of the iterations
-PASSES_ON_CPU = 3.0e7  # about ten minutes of one core
+PASSES_ON_CPU = 2e7  # six to ten minutes of one core
 SMALLEST_BUDGET = 1e-5
 
 
@@ -39,7 +40,7 @@ class Plan(NamedTuple):
         iterations = ITERATIONS_OF_SCENE if scene else ITERATIONS
         if budget == 1:
             return cls(iterations, BATCH, points)
-        batch = max(SMALLEST_BATCH, round(BATCH * math.sqrt(budget)))
+        batch = max(SMALLEST_BATCH, round(budget * BATCH))
         return cls(max(1, round(budget * iterations * BATCH / batch)), batch, min(points, batch // 2))
 
     @property
