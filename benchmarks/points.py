@@ -124,8 +124,7 @@ def main() -> None:
         if not arguments.json:
             _print_table(table, rows)
     if arguments.json:
-        numbers = [{key: None if value != value else value for key, value in row.items()} for row in measured]  # NaN
-        json.dump(numbers, sys.stdout, indent=1)
+        json.dump([{key: _number(value) for key, value in row.items()} for row in measured], sys.stdout, indent=1)
 
 
 def _surface_rows(
@@ -295,6 +294,11 @@ def _text(name: str, value: float) -> str:
     if name == "tight":
         return "yes" if value else "no"
     return f"{value:.{FIGURES[name][0]}f}"
+
+
+def _number(value: object) -> object:
+    """What JSON has for it: nothing for what is not a number."""
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _print_table(title: str, rows: list[dict[str, str]]) -> None:
