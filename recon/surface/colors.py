@@ -44,9 +44,8 @@ def colors_at(places: Float64[np.ndarray, "m 3"], cloud: PointCloud) -> UInt8[np
     found = np.empty((len(places), 3), np.uint8)
     for start in range(0, len(places), PLACES_A_QUERY):
         piece = slice(start, start + PLACES_A_QUERY)
-        distance, which = tree.query(places[piece] - middle, np.arange(1, nearest + 1))
-        weight = 1 / np.maximum(np.square(distance), np.finfo(float).tiny)
-        weight = np.where(distance[:, :1] == 0, distance == 0, weight / weight.sum(1, keepdims=True))
+        distance, which = (np.reshape(x, (-1, nearest)) for x in tree.query(places[piece] - middle, nearest))
+        weight = 1 / np.square(np.maximum(distance, 1e-100))  # a point at the place itself outweighs all others
         weight = weight / weight.sum(1, keepdims=True)
         found[piece] = to_bytes(to_srgb(np.einsum("mk,mkc->mc", weight, light[which])))
     return found

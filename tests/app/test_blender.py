@@ -12,7 +12,7 @@ import trimesh
 from app.export import export
 from recon.formats.meshes import read_scene
 from recon.formats.scene_folder import write_scene_folder
-from recon.inputs import CrossSections, Label, Plane, Ring
+from recon.inputs import CrossSections, Input, Label, Plane, PointCloud, Ring
 from recon.scene import Frame, Scene
 from render.cameras import Camera, look_at
 
@@ -34,7 +34,14 @@ for item in bpy.data.objects:
     entry = {"type": item.type, "collections": [c.name for c in item.users_collection], "scale": list(item.scale)}
     entry["rotation"] = list(item.rotation_euler)
     entry["parent"] = item.parent is not None
-    if item.type == "MESH":
+    if item.type == "MESH" and item.name == "points":
+        entry["points"] = [list(item.matrix_world @ v.co) for v in item.data.vertices]
+        entry["colors"] = [list(c.color_srgb) for a in item.data.color_attributes for c in a.data]
+        geometry = item.evaluated_get(bpy.context.evaluated_depsgraph_get()).evaluated_geometry()
+        cloud = geometry.pointcloud
+        entry["radii"] = [a.value for a in cloud.attributes["radius"].data]
+        entry["drawn"] = cloud.materials[0].name
+    elif item.type == "MESH":
         world = item.matrix_world
         entry["points"] = [list(world @ v.co) for v in item.data.vertices]
         entry["faces"] = [list(p.vertices) for p in item.data.polygons]
@@ -71,7 +78,7 @@ print("FOUND" + json.dumps(found))
 """
 
 
-def seen_by_blender(tmp_path: Path, scene: Scene, sections: CrossSections | None = None, cameras: dict | None = None):
+def seen_by_blender(tmp_path: Path, scene: Scene, input: Input | None = None, cameras: dict | None = None):
     """What Blender finds in scene.blend, and its picture of it (72, 96, 4) in [0, 1]."""
     from PIL import Image
 
@@ -81,7 +88,7 @@ def seen_by_blender(tmp_path: Path, scene: Scene, sections: CrossSections | None
     if cameras is not None:
         asked = {entry["name"]: [entry["width"], entry["height"], entry.pop("probe")] for entry in cameras["cameras"]}
         (run / "scene" / "cameras.json").write_text(json.dumps(cameras))
-    folder = export(run, "blender", input=sections, blender=Path(PYTHON)).path
+    folder = export(run, "blender", input=input, blender=Path(PYTHON)).path
     (tmp_path / "probe.py").write_text(PROBE)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     picture = tmp_path / "picture.png"
@@ -222,3 +229,57 @@ def test_the_glb_is_read_back_as_it_was_by_relief(opened, tmp_path):
     back = read_scene(tmp_path / "scene" / "mesh.glb")
     for name, mesh in scene.objects.items():
         np.testing.assert_allclose(back.objects[name].vertices, mesh.vertices, atol=1e-5)
+
+
+def test_points_stand_where_the_mesh_does_in_their_own_colours(tmp_path):
+    """A box on a map in metres, and points on its corners; the points of the run win over those of the input."""
+    corner = np.array([552_000.25, 5_241_000.5, 300.0])
+    box = trimesh.creation.box((10, 20, 30))
+    box.apply_translation(corner)
+    colors = np.random.default_rng(0).integers(0, 256, (8, 3), np.uint8)
+    cloud = PointCloud(np.asarray(box.vertices), colors=colors, unit="m")
+    scene = Scene(mesh=box, points=cloud, frame=Frame(unit="m"))
+    found, _ = seen_by_blender(tmp_path, scene, PointCloud(cloud.points + 1.0, unit="m"))
+    points, mesh = found["objects"]["points"], found["objects"]["mesh"]
+    assert found["offset"] == pytest.approx(corner.tolist())
+    np.testing.assert_allclose(points["points"], mesh["points"], atol=1e-5)
+    np.testing.assert_allclose(np.array(points["points"]) + found["offset"], cloud.points, atol=1e-5)
+    np.testing.assert_allclose(np.array(points["colors"])[:, :3] * 255, colors, atol=0.51)
+    assert points["collections"] == ["Points"] and points["drawn"] == "points"
+    assert 0.5 < points["radii"][0] < 5 and len(points["radii"]) == 8
+
+
+def test_a_texture_of_the_points_colours_is_on_the_mesh(tmp_path):
+    """A sheet, red at one end and blue at the other."""
+    sheet = trimesh.creation.box((4, 2, 0.01)).subdivide().subdivide()
+    points = sheet.sample(4000, seed=1)
+    share = (points[:, :1] + 2) / 4
+    colors = np.rint(255 * np.concatenate([1 - share, 0 * share, share], axis=1)).astype(np.uint8)
+    write_scene_folder(Scene(mesh=sheet, frame=Frame(unit="m")), tmp_path / "run" / "scene")
+    folder = export(
+        tmp_path / "run", "blender", input=PointCloud(points, colors=colors), blender=Path(PYTHON), texture=256
+    ).path
+    script = """
+import bpy, json, sys
+bpy.ops.wm.open_mainfile(filepath=sys.argv[1])
+item = bpy.data.objects["mesh"]
+surface = item.data.materials[0].node_tree.nodes["Principled BSDF"]
+image = surface.inputs["Base Color"].links[0].from_node.image
+uv = [list(entry.uv) for entry in item.data.uv_layers[0].data]
+places = [list(item.data.vertices[loop.vertex_index].co) for loop in item.data.loops]
+size, pixels = image.size[0], image.pixels[:]
+found = []
+for (u, v), place in zip(uv, places):
+    at = 4 * (min(int(v * size), size - 1) * size + min(int(u * size), size - 1))
+    found.append([place, pixels[at : at + 3]])
+print("FOUND" + json.dumps(found))
+"""
+    (tmp_path / "probe.py").write_text(script)
+    command = [PYTHON, "-s", tmp_path / "probe.py", folder / "scene.blend"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=clean, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(next(line[5:] for line in done.stdout.splitlines() if line.startswith("FOUND")))
+    places, seen = np.array([place for place, _ in found]), np.array([color for _, color in found])
+    share = (places[:, 0] + 2) / 4
+    np.testing.assert_allclose(seen, np.stack([1 - share, 0 * share, share], axis=1), atol=0.06)
