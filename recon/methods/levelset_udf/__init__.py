@@ -54,7 +54,7 @@ class LevelsetUdfConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     @classmethod
     def at(cls, quality: Literal["draft", "standard", "high"]) -> LevelsetUdfConfig:
         """The config of a quality."""
-        return {"draft": cls(budget=0.002, resolution=128), "standard": cls(), "high": cls(budget=1.0)}[quality]
+        return {"draft": cls(budget=0.001, resolution=128), "standard": cls(), "high": cls(budget=1.0)}[quality]
 
 
 def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -> Scene:
@@ -138,9 +138,10 @@ def _notes(plan: Plan, full: Plan, train: Trainer) -> tuple[str, ...]:
     """That the training was reduced, to what, and what all of it would have taken."""
     if plan == full:
         return ()
-    share = 100 * plan.passes / full.passes
-    hours = train.records[-1].wall_seconds * full.passes / plan.passes / 3600
+    record = train.records[-1]
+    spent = record.cpu_seconds if train.device == "cpu" else record.wall_seconds
+    times = full.passes / plan.passes
     return (
-        f"levelset-udf, reduced: {plan.iterations:,} iterations of {plan.batch} queries, {share:.2g} % of the "
-        f"published work; all of it (--budget 1) would take about {hours:.2g} hours here",
+        f"levelset-udf, reduced: {plan.iterations:,} iterations of {plan.batch} queries, 1/{times:.0f} of the published "
+        f"work, which would take about {spent * times / 3600:.2g} hours here (--budget 1)",
     )

@@ -27,7 +27,7 @@ WIDTH = 256
 HIDDEN_LAYERS = 8
 SKIP = 4  # the layer that is given x once more
 RADIUS = 0.5  # of the sphere that the untrained field is about the distance from
-CHUNK = 2**13  # points evaluated at once
+CHUNK = 2**12  # points evaluated at once
 
 
 class Trace(NamedTuple):
@@ -96,28 +96,23 @@ class DistanceField(nn.Module):
         weights: list[Tensor],
         gradients: list[Tensor],
     ) -> None:
-        """Adds d(alpha phi + c . grad phi), summed over the points, to the gradients in W_k and to those of the biases.
+        """Adds d(alpha phi + c . grad phi) / dW_k, summed over the points, to the gradients, and sets the biases'.
 
-        Without alpha it is zero; c may be shorter than the points and is zero for the rest. Uses the trace up.
+        Without alpha it is zero, and the biases are left alone; c may be shorter than the points and is zero beyond.
         """
         t = c
         for k, (h, a) in enumerate(zip(trace.given, trace.adjoints, strict=True)):
             if k == SKIP:
                 t = torch.cat([t, c], 1).div_(2**0.5)
-            following = None
-            if k < HIDDEN_LAYERS:
-                following = _where_on(t @ weights[k].T, trace.given[k + 1][: len(c)])
             if alpha is None:
-                change = t
+                gradients[k].addmm_(a.T, t)
             else:
-                change = h.mul(alpha[:, None]) if k == 0 else h.mul_(alpha[:, None])
+                change = h * alpha[:, None]
                 change[: len(c)] += t
-                bias_gradient = alpha @ a
-                bias = self.biases[k]
-                bias.grad = bias_gradient if bias.grad is None else bias.grad.add_(bias_gradient)
-            gradients[k].addmm_(a.T, change)
-            if following is not None:
-                t = following
+                gradients[k].addmm_(a.T, change)
+                self.biases[k].grad = alpha @ a
+            if k < HIDDEN_LAYERS:
+                t = _where_on(t @ weights[k].T, trace.given[k + 1][: len(c)])
 
     def evaluate(
         self, points: Float[np.ndarray, "n 3"]
