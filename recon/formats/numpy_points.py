@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -115,7 +116,7 @@ def _array(path: Path, file: IO[bytes], size: int) -> Shaped[np.ndarray, "..."]:
         version = npy.read_magic(file)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, column_major, kind = header(file)
-    except ValueError as problem:
+    except (ValueError, SyntaxError, TypeError, RecursionError, TokenError) as problem:
         raise UserError(f"{path}: is no numpy array ({plain(problem)})") from problem
     count = int(np.prod(shape, dtype=object))
     kinds = [kind] if kind.fields is None else [kind[name].base for name in kind.names or ()]

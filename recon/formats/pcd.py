@@ -95,9 +95,11 @@ def _row(said: dict[str, list[str]]) -> np.dtype:
 
 
 def _text_columns(path: Path, header: _Header, body: memoryview) -> dict[str, np.ndarray]:
-    rows = read_rows(io.TextIOWrapper(io.BytesIO(body), "latin-1"), path, count=header.points)
     names = header.row.names or ()
     widths = [int(np.prod(header.row[name].shape)) for name in names]
+    if header.points * 2 * sum(widths) > len(body) + 1:  # a digit and a blank each
+        raise UserError(f"{path}: its header promises {header.points} points, {len(body)} bytes of text follow")
+    rows = read_rows(io.TextIOWrapper(io.BytesIO(body), "latin-1"), path, count=header.points)
     if len(rows) != header.points or rows.shape[1] != sum(widths):
         raise UserError(
             f"{path}: its header promises {header.points} points of {sum(widths)} numbers; "

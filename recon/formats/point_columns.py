@@ -7,11 +7,10 @@ programs write coordinates, normals, colours, intensity and classes, and in whic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Num, Shaped, UInt8
+from jaxtyping import Bool, Float32, Num, Shaped, UInt8
 
 from recon.errors import UserError
 from recon.formats.untrusted import LARGEST_COORDINATE, plain
@@ -54,19 +53,22 @@ def cloud_of(
     if missing:
         there = plain(", ".join(names)) or "none"
         raise UserError(f"{path}: its points have no column {missing[0]}; the columns are: {there}")
-    points = np.stack([np.asarray(known[axis], np.float64) for axis in "xyz"], axis=1)
-    told = list(notes)
-    cloud = PointCloud(
-        points,
-        normals=_normals(known, told),
-        colors=_colors(known),
-        intensity=np.asarray(known["intensity"], np.float32) if "intensity" in known else None,
-        classification=_classes(known, told),
-        unit=unit,
-        up=up,
-        notes=tuple(told),
-    )
-    return with_finite_points(cloud, path)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is sorted out here
+        points = np.stack([np.asarray(known[axis], np.float64) for axis in "xyz"], axis=1)
+        sound = np.all(np.abs(points) <= LARGEST_COORDINATE, axis=1)
+        told = [*notes, *_left_out(sound, path)]
+        if not sound.all():
+            points, known = points[sound], {name: values[sound] for name, values in known.items()}
+        return PointCloud(
+            points,
+            normals=_normals(known, told),
+            colors=_colors(known),
+            intensity=np.asarray(known["intensity"], np.float32) if "intensity" in known else None,
+            classification=_classes(known, told),
+            unit=unit,
+            up=up,
+            notes=tuple(told),
+        )
 
 
 def known_names(names: Sequence[str]) -> dict[str, int]:
@@ -74,24 +76,6 @@ def known_names(names: Sequence[str]) -> dict[str, int]:
     lower = [name.strip().lower() for name in names]
     found = {ours: [lower.index(name) for name in theirs if name in lower] for ours, theirs in NAMES.items()}
     return {ours: indices[0] for ours, indices in found.items() if indices}
-
-
-def with_finite_points(cloud: PointCloud, path: Path) -> PointCloud:
-    """The cloud without points whose coordinates are not finite or no lengths any more.
-
-    Raises:
-        UserError: none is left.
-    """
-    sound = np.all(np.abs(cloud.points) <= LARGEST_COORDINATE, axis=1)
-    dropped = len(sound) - int(np.count_nonzero(sound))
-    if dropped == len(sound):
-        raise UserError(
-            f"{path}: holds no point with finite coordinates among its {dropped}; nothing can be made of it"
-        )
-    if not dropped:
-        return cloud
-    note = f"{dropped:,} of {len(sound):,} points have no finite coordinates and are left out."
-    return replace(cloud.subset(sound), notes=(*cloud.notes, note))
 
 
 def color_bytes(values: Num[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
@@ -105,6 +89,20 @@ def color_bytes(values: Num[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
     if values.dtype.kind == "f" and most <= 1:
         values = np.rint(values * 255)
     return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def _left_out(sound: Bool[np.ndarray, "n"], path: Path) -> list[str]:
+    """The note that tells of rows without finite coordinates, or with such that are no lengths any more.
+
+    Raises:
+        UserError: there are no others.
+    """
+    dropped = len(sound) - int(np.count_nonzero(sound))
+    if dropped == len(sound):
+        raise UserError(
+            f"{path}: holds no point with finite coordinates among its {dropped}; nothing can be made of it"
+        )
+    return [f"{dropped:,} of {len(sound):,} points have no finite coordinates and are left out."] if dropped else []
 
 
 def _colors(known: Columns) -> UInt8[np.ndarray, "n 3"] | None:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, Float64, Shaped, UInt8
 
 from recon.errors import UserError
 from recon.formats.options import PointOptions
-from recon.formats.point_columns import with_finite_points
+from recon.formats.point_columns import cloud_of
 from recon.formats.untrusted import failures_named, plain, read_whole
 from recon.inputs import PointCloud
 from recon.limits import require_memory
@@ -56,19 +56,13 @@ def read(path: Path, options: PointOptions) -> PointCloud:
         frames = [
             _frame(depth, color, intrinsics, pose) for depth, color, pose in zip(depths, colors, poses, strict=True)
         ]
-    cloud = PointCloud(
-        np.concatenate([points for points, _, _ in frames]),
-        colors=np.concatenate([colors for _, colors, _ in frames]),
-        unit="m",
-        up=_up(poses),
-        notes=(
-            f"{len(frames)} frames are fused; {sum(edge for _, _, edge in frames):,} pixels at jumps in depth are "
-            "left out.",
-        ),
-    )
-    if not len(cloud.points):
+    points, colors = (np.concatenate(parts) for parts in zip(*((frame[0], frame[1]) for frame in frames), strict=True))
+    if not len(points):
         raise UserError(f"{path}: its depth pictures hold no depth")
-    return with_finite_points(cloud, path)
+    edges = sum(edge for _, _, edge in frames)
+    note = f"{len(frames)} frames are fused; {edges:,} pixels at jumps in depth are left out."
+    columns = dict(zip("xyzrgb", [*points.T, *colors.T], strict=True))
+    return cloud_of(columns, path, unit="m", up=_up(poses), notes=(note,))
 
 
 def _intrinsics(folder: Path) -> Float64[np.ndarray, "3 3"]:
