@@ -142,6 +142,6 @@ def _notes(plan: Plan, full: Plan, train: Trainer) -> tuple[str, ...]:
     spent = record.cpu_seconds if train.device == "cpu" else record.wall_seconds
     times = full.passes / plan.passes
     return (
-        f"levelset-udf, reduced: {plan.iterations:,} iterations of {plan.batch} queries, 1/{times:.0f} of the published "
-        f"work, which would take about {spent * times / 3600:.2g} hours here (--budget 1)",
+        f"levelset-udf, reduced: {plan.iterations:,} iterations of {plan.batch} queries, 1/{times:.0f} of the "
+        f"published work, which would take about {spent * times / 3600:.2g} hours here (--budget 1)",
     )
