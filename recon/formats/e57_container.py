@@ -59,11 +59,11 @@ class E57File:
         if len(raw) < PAGE or not raw[:8].tobytes() == b"ASTM-E57":
             raise UserError(f"{path}: is no E57 file: it does not begin with an E57 header")
         _, _, _, length, xml_at, xml_length, page = HEADER.unpack(raw[: HEADER.size].tobytes())
-        if page != PAGE or length != len(raw) or length % PAGE:
+        if page != PAGE or length > len(raw) or length % PAGE:
             raise UserError(
                 f"{path}: its header promises {length} bytes in pages of {page}, {len(raw)} are there; it is cut short"
             )
-        pages = raw.reshape(-1, PAGE)
+        pages = raw[:length].reshape(-1, PAGE)
         wrong = np.flatnonzero(checksums(pages[:, :CONTENT]) != pages[:, CONTENT:].copy().view(">u4")[:, 0])
         if len(wrong):
             raise UserError(f"{path}: page {wrong[0]} of its {len(pages)} does not fit its checksum; it is damaged")

@@ -206,6 +206,40 @@ def test_all_scans_of_an_e57_with_their_poses(cloud: PointCloud, tmp_path: Path)
     assert back.unit == "m" and "2 scans are joined, each moved by its pose." in back.notes
 
 
+def test_spherical_points_of_an_e57_and_invalid_ones(cloud: PointCloud, tmp_path: Path):
+    pye57 = pytest.importorskip("pye57")
+    x, y, z = cloud.points.T
+    columns = {"sphericalRange": np.linalg.norm(cloud.points, axis=1), "sphericalAzimuth": np.arctan2(y, x)}
+    columns |= {
+        "sphericalElevation": np.arctan2(z, np.hypot(x, y)),
+        "sphericalInvalidState": (np.arange(COUNT) < 7) * 2,
+    }
+    file = pye57.E57(str(tmp_path / "a.e57"), mode="w")
+    file.write_scan_raw(columns)
+    file.close()
+    back = read(tmp_path / "a.e57", PointOptions())
+    assert np.abs(back.points - cloud.points[7:]).max() < 1e-12
+    assert "7 points that the scanner marks as invalid are left out." in back.notes
+
+
+@pytest.mark.parametrize("name", ["autzen_trim.laz", "autzen_color_small.las", "lone_star.laz"])
+def test_real_airborne_scans_as_laspy_reads_them(real_data: Path, name: str):
+    path = real_data / "scans" / "airborne" / name
+    las, back = laspy.read(path), read(path, PointOptions())
+    assert np.array_equal(back.points, las.xyz) and np.array_equal(back.intensity, las.intensity)
+    assert np.array_equal(back.classification, las.classification)
+    if "red" in las.point_format.dimension_names:
+        bits = 8 if max(las.red.max(), las.green.max(), las.blue.max()) > 255 else 0
+        assert np.array_equal(back.colors, np.stack([las.red, las.green, las.blue], axis=1) >> bits)
+
+
+@pytest.mark.parametrize("name", ["room_scan1", "samp11-utm"])
+def test_real_pcd_files_as_open3d_reads_them(real_data: Path, name: str):
+    path = real_data / "scans" / "pcd" / f"{name}.pcd"
+    back = read(path, PointOptions())
+    assert np.array_equal(back.points, np.asarray(open3d.io.read_point_cloud(str(path)).points))
+
+
 def test_a_real_e57_as_libe57_reads_it(real_data: Path):
     pye57 = pytest.importorskip("pye57")
     path = real_data / "scans" / "e57" / "pumpAVisualReferenceImage.e57"
