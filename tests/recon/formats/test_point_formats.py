@@ -10,6 +10,7 @@ import laspy
 import numpy as np
 import open3d
 import pytest
+from e57_by_hand import make_e57
 
 from recon.errors import UserError
 from recon.formats import FORMATS, PointOptions, SliceOptions, format_of, options_type_of, read
@@ -206,19 +207,28 @@ def test_all_scans_of_an_e57_with_their_poses(cloud: PointCloud, tmp_path: Path)
     assert back.unit == "m" and "2 scans are joined, each moved by its pose." in back.notes
 
 
-def test_spherical_points_of_an_e57_and_invalid_ones(cloud: PointCloud, tmp_path: Path):
+def test_spherical_points_of_an_e57(tmp_path: Path):
+    rng = np.random.default_rng(3)
+    radius, azimuth, elevation = rng.uniform(1, 9, 300), rng.uniform(-3, 3, 300), rng.uniform(-1.5, 1.5, 300)
+    names = [(b"cartesianX", b"sphericalRange"), (b"cartesianY", b"sphericalAzimuth")]
+    spherical = np.round(np.stack([radius, azimuth, elevation], axis=1), 3)  # angles are written in thousandths
+    content = make_e57(spherical, np.zeros((300, 3), np.uint8), *names, (b"cartesianZ", b"sphericalElevation"))
+    (tmp_path / "a.e57").write_bytes(content)
+    back = read(tmp_path / "a.e57", PointOptions()).points
+    assert np.abs(np.linalg.norm(back, axis=1) - spherical[:, 0]).max() < 1e-12
+    assert np.abs(np.arctan2(back[:, 1], back[:, 0]) - spherical[:, 1]).max() < 1e-12
+    assert np.abs(np.arcsin(back[:, 2] / spherical[:, 0]) - spherical[:, 2]).max() < 1e-12
+
+
+def test_invalid_points_of_an_e57_are_left_out(cloud: PointCloud, tmp_path: Path):
     pye57 = pytest.importorskip("pye57")
-    x, y, z = cloud.points.T
-    columns = {"sphericalRange": np.linalg.norm(cloud.points, axis=1), "sphericalAzimuth": np.arctan2(y, x)}
-    columns |= {
-        "sphericalElevation": np.arctan2(z, np.hypot(x, y)),
-        "sphericalInvalidState": (np.arange(COUNT) < 7) * 2,
-    }
+    columns = {f"cartesian{axis}": cloud.points[:, i] for i, axis in enumerate("XYZ")}
+    columns["cartesianInvalidState"] = (np.arange(COUNT) < 7) * 2
     file = pye57.E57(str(tmp_path / "a.e57"), mode="w")
     file.write_scan_raw(columns)
     file.close()
     back = read(tmp_path / "a.e57", PointOptions())
-    assert np.abs(back.points - cloud.points[7:]).max() < 1e-12
+    assert np.array_equal(back.points, cloud.points[7:])
     assert "7 points that the scanner marks as invalid are left out." in back.notes
 
 
