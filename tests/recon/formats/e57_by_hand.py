@@ -21,20 +21,17 @@ def make_e57(points: np.ndarray, colors: np.ndarray, *changes: tuple[bytes, byte
     section = struct.pack("<B7xQQQ", 1, 32 + len(packet), 48 + 32, 0) + packet
     field = '<{0} type="ScaledInteger" minimum="-8000" maximum="57535" scale="0.001"/>'
     color = '<color{0} type="Integer" minimum="0" maximum="255"/>'
-    xml = (
-        (
-            '<?xml version="1.0" encoding="UTF-8"?><e57Root type="Structure" '
-            'xmlns="http://www.astm.org/COMMIT/E57/2010-e57-v1.0"><data3D type="Vector"><vectorChild type="Structure">'
-            '<points type="CompressedVector" fileOffset="48" recordCount="300"><prototype type="Structure">'
-            '<cartesianX type="Float"/>'
-            + field.format("cartesianY")
-            + field.format("cartesianZ")
-            + "".join(map(color.format, ("Red", "Green", "Blue")))
-            + "</prototype></points></vectorChild></data3D></e57Root>"
-        )
-        .encode()
-        .replace(*xml_change)
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?><e57Root type="Structure" '
+        'xmlns="http://www.astm.org/COMMIT/E57/2010-e57-v1.0"><data3D type="Vector"><vectorChild type="Structure">'
+        '<points type="CompressedVector" fileOffset="48" recordCount="300"><prototype type="Structure">'
+        '<cartesianX type="Float"/>' + field.format("cartesianY") + field.format("cartesianZ")
     )
+    text += "".join(map(color.format, ("Red", "Green", "Blue")))
+    xml = (text + "</prototype></points></vectorChild></data3D></e57Root>").encode()
+    for old, new in changes:
+        assert old in xml
+        xml = xml.replace(old, new)
     content = section + xml
     pages = -(-(48 + len(content)) // 1020)
     start = 48 + len(section)
