@@ -23,14 +23,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from recon.fields.consensus import WITNESSES, agreeing_axes, agreeing_patches
 from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, nearest
 from recon.fields.outliers import off_sheets, scattered
 from recon.fields.quadrics import fit_patches, mean_over, principal_axes, tangents
 
 EXACT_SIZE = 16  # neighbours that give the normal where there is no noise
+CLOSE_SIZE = 24  # and where they are on several sheets
+ROUGH = 0.06  # residuals in spacings that raise the question whether they are
 ITERATIONS = 2  # of reweighting
-LEAST_NOISE = 0.06  # in spacings: below this, a cloud has no noise; the roughest clean clouds have 0.04
-MOST_NOISE = 0.45  # in spacings: blobs of points have 0.35; more is two sheets within a spacing of each other
+LEAST_NOISE = 0.055  # in spacings: below this, a cloud has no noise; the roughest clean clouds have 0.04
 NOISE_QUANTILE = 0.10  # of the points, by their roughness: edges and close sheets are rough without noise
 
 PILOT_SIZE = 60  # neighbours from which the noise around a point is estimated
@@ -89,7 +91,10 @@ def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
     noise, normals, spacing = float(np.median(survey.noise)), survey.normals, survey.spacing
     if noise > 0:
         unit, normals = _denoise(unit, survey)
-        spacing = local_spacing(unit, nearest(unit, EXACT_SIZE))
+        neighbours = nearest(unit, EXACT_SIZE)
+        spacing = local_spacing(unit, neighbours)
+        good = ~off_sheets(unit, unit, normals, neighbours, spacing, np.zeros(len(unit)))
+        kept, unit, normals, spacing = kept[good], unit[good], normals[good], spacing[good]
     back = np.argsort(kept)
     return Sheets(unit[back] * size + center, normals[back], spacing[back] * size, noise * size, kept[back])
 
@@ -112,26 +117,45 @@ def _extent(points):
 
 def _survey(points):
     """A first look at the points, with the sizes of neighbourhood that suit their noise."""
-    neighbours = nearest(points, EXACT_SIZE)
+    neighbours = nearest(points, CLOSE_SIZE)
     spacing = local_spacing(points, neighbours)
-    sizes = np.full(len(points), neighbours.shape[1])
+    sizes = np.full(len(points), min(EXACT_SIZE, len(points)))
     axes = principal_axes(points, neighbours, sizes)
     # not reweighted: among few points a robust patch finds some that it passes through
     _, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], 1)
     roughness = scale / np.sqrt(1 - leverage[:, 0]) / spacing
-    if LEAST_NOISE < np.quantile(roughness, NOISE_QUANTILE) < MOST_NOISE:
+    patches = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)[0][:, 0]
+    axes, patches, misfit = _on_close_sheets(points, axes, patches, neighbours, spacing, roughness)
+    moved, normals, noise = points, _moved(points, axes, patches)[1], np.zeros(len(points))
+    if np.quantile(misfit, NOISE_QUANTILE) > LEAST_NOISE:
         neighbours = nearest(points, PILOT_SIZE)
         axes = principal_axes(points, neighbours, np.full(len(points), neighbours.shape[1]))
-        sizes = np.full(len(points), max(neighbours.shape[1] * 2 // 3, sizes[0]))
+        sizes = np.maximum(sizes, neighbours.shape[1] * 2 // 3)
         patches, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
-        noise = _pooled(scale, leverage, neighbours)
         moved, normals = _moved(points, axes, patches[:, 0])
-    else:
-        patches, _, _ = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
-        noise = np.zeros(len(points))
-        moved, normals = points, _moved(points, axes, patches[:, 0])[1]
+        noise = _pooled(scale, leverage, neighbours)
     stray = scattered(roughness, spacing) | off_sheets(points, moved, normals, neighbours, spacing, noise)
     return _Survey(spacing, normals, noise, stray)
+
+
+def _on_close_sheets(points, axes, patches, neighbours, spacing, roughness):
+    """Axes and patches with those of rough points replaced where one of several sheets explains the neighbours.
+
+    Gives also how far, in spacings, the nearer neighbours are from a patch: where they are not near, there is noise.
+    """
+    if neighbours.shape[1] <= WITNESSES:
+        return axes, patches, roughness
+    rough = np.flatnonzero(roughness > ROUGH)
+    agreeing = agreeing_axes(points, axes, neighbours, spacing, rough)
+    fits, distances = agreeing_patches(points, agreeing, neighbours, spacing, rough)
+    distances /= spacing[rough, None]
+    misfit = roughness.copy()
+    misfit[rough] = 1.5 * distances[:, 6]  # 3 / 2 of the 7th of 15 is a standard deviation, if they are normal
+    explained = distances[:, 4] < 0.15 * roughness[rough]
+    axes, patches = axes.copy(), patches.copy()
+    axes[rough[explained]] = agreeing[rough[explained]]
+    patches[rough[explained]] = fits[explained]
+    return axes, patches, misfit
 
 
 def _pooled(scale, leverage, neighbours):

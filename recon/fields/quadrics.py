@@ -136,13 +136,13 @@ def fit_patches(points, axes, neighbours, sizes, iterations):
     for block in prange((n + BLOCK - 1) // BLOCK):
         local = np.empty((LOCALS, neighbours.shape[1]))
         for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-            _localize(points, axes, neighbours[i, : sizes[i, -1]], i, local)
+            localize(points, axes, neighbours[i, : sizes[i, -1]], i, local)
             scale[i] = _fit_point(local, sizes[i], iterations, patches[i], leverage[i])
     return patches, leverage, scale
 
 
 @njit(cache=True)
-def _localize(points, axes, neighbours, i, local):
+def localize(points, axes, neighbours, i, local):
     """Coordinates u, v, z of the neighbours in the frame of point i, u^2 + v^2, how alike the axes are, distance^2."""
     nx, ny, nz = axes[i]
     tx, ty, tz = _tangent(nx, ny, nz)
@@ -171,9 +171,9 @@ def _fit_point(local, sizes, iterations, patches, leverage):
         powers = np.array([h, 1.0, 1.0, 1 / h, 1 / h, 1 / h])
         for iteration in range(iterations):
             plain = iteration == 0
-            _weigh(near, h, patch, 0.0 if plain else 1 / (TUKEY * spread) ** 2, weight)
-            _sum_moments(near, h, weight, moments)
-            if not _solve(moments, matrix, right):
+            weigh(near, h, patch, 0.0 if plain else 1 / (TUKEY * spread) ** 2, weight)
+            sum_moments(near, h, weight, moments)
+            if not solve(moments, matrix, right):
                 return scale
             patch = right * powers
             spread = _mean_residual(near, h, patch, np.inf if plain else 2.5 * spread) + 1e-9 * h
@@ -188,7 +188,7 @@ def _fit_point(local, sizes, iterations, patches, leverage):
 
 
 @njit(cache=True, fastmath=True)
-def _weigh(near, h, patch, robust, weight):
+def weigh(near, h, patch, robust, weight):
     """The product of the three factors; `robust` is 1 / (3 s)^2, or 0 for the first two factors alone."""
     a, b, c, d, e, f = patch
     inverse = 1 / (h * h)
@@ -201,7 +201,7 @@ def _weigh(near, h, patch, robust, weight):
 
 
 @njit(cache=True, fastmath=True)
-def _sum_moments(near, h, weight, moments):
+def sum_moments(near, h, weight, moments):
     """Sums of w u^a v^b for a + b = 0, 1, .. 4 (a descending), then of w z u^a v^b for a + b = 0, 1, 2, all in h."""
     m00 = m10 = m01 = m20 = m11 = m02 = m30 = m21 = m12 = m03 = m40 = m31 = m22 = m13 = m04 = 0.0
     z00 = z10 = z01 = z20 = z11 = z02 = 0.0
@@ -253,7 +253,7 @@ def _mean_residual(near, h, patch, cap):
 
 
 @njit(cache=True)
-def _solve(moments, matrix, right):
+def solve(moments, matrix, right):
     """Fills and factorizes the normal equations, and solves them into `right`; False where they are singular."""
     entry = 0
     for i in range(TERMS):

@@ -1,0 +1,89 @@
+"""Patches for points of exact clouds whose neighbours are on several sheets: the sheet that holds most of them.
+
+Where sheets stand about a spacing apart, or meet in an edge, half of a point's neighbours are on another sheet, and a
+patch fitted to all of them lies across both. In a cloud without noise a sheet passes through its points, so the plane
+is sought among those through the point and two of its nearest neighbours: the one from which the neighbours' distances,
+each counted up to a tolerance, are least (MSAC, Torr and Zisserman 2000, over all pairs in place of random ones). A
+quadric patch is then fitted to what is near that plane.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from recon.fields.quadrics import LOCALS, MOMENTS, REACH, TERMS, localize, solve, sum_moments, weigh
+
+PAIRED = 12  # nearest neighbours that planes are made of
+PLANE_TOLERANCE, PATCH_TOLERANCE = 0.25, 0.5  # spacings
+ITERATIONS = 3
+WITNESSES = 15
+
+
+@njit(cache=True)
+def agreeing_axes(points, axes, neighbours, spacing, which):
+    """A copy of the axes (n, 3) in which the points `which` have that of the plane that most neighbours agree on."""
+    agreeing = axes.copy()
+    offsets = np.empty((neighbours.shape[1] - 1, 3))
+    for i in which:
+        for j in range(len(offsets)):
+            offsets[j] = points[neighbours[i, j + 1]] - points[i]
+        _agree(offsets, 1 / (PLANE_TOLERANCE * spacing[i]) ** 2, agreeing[i])
+    return agreeing
+
+
+@njit(cache=True)
+def _agree(offsets, inverse, axis):
+    """Writes the unit normal of the best plane through the origin and two of the nearest offsets."""
+    least = np.inf
+    farthest = (offsets[-1] ** 2).sum() + 1e-300
+    for a in range(min(PAIRED, len(offsets))):
+        for b in range(a):
+            p, q = offsets[a], offsets[b]
+            x, y, z = p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]
+            square = x * x + y * y + z * z
+            if square <= 0.1 * (p**2).sum() * (q**2).sum():  # nearly on one line with the point
+                continue
+            cost = 0.0
+            for j in range(len(offsets)):
+                u, v, w = offsets[j]
+                distance = u * x + v * y + w * z
+                nearness = 1 - 0.7 * (u * u + v * v + w * w) / farthest
+                cost += nearness * min(distance * distance / square * inverse, 1.0)
+            if cost < least:
+                least = cost
+                scale = 1 / math.sqrt(square)
+                axis[0], axis[1], axis[2] = x * scale, y * scale, z * scale
+
+
+@njit(cache=True)
+def agreeing_patches(points, axes, neighbours, spacing, which):
+    """Patches on those axes: (k, 3) height and slopes as `fit_patches` gives them, and how far the neighbours are.
+
+    The latter (k, 15) are the distances of the 15 nearest neighbours from the patch, ascending: where there is no noise
+    those of its own sheet are nearly 0, however many belong to others.
+    """
+    patches, distances = np.zeros((len(which), 3)), np.zeros((len(which), WITNESSES))
+    size = neighbours.shape[1]
+    local, weight = np.empty((LOCALS, size)), np.empty(size)
+    moments, matrix, right = np.empty(MOMENTS), np.empty((TERMS, TERMS)), np.empty(TERMS)
+    for row in range(len(which)):
+        i = which[row]
+        localize(points, axes, neighbours[i], i, local)
+        h = REACH * math.sqrt(local[5, -1]) + 1e-300
+        patch = np.zeros(TERMS)
+        for _ in range(ITERATIONS):
+            weigh(local, h, patch, 1 / (PATCH_TOLERANCE * spacing[i]) ** 2, weight)
+            sum_moments(local, h, weight, moments)
+            if not solve(moments, matrix, right):
+                break
+            patch = right * np.array([h, 1.0, 1.0, 1 / h, 1 / h, 1 / h])
+        patches[row] = patch[:3]
+        a, b, c, d, e, f = patch
+        for j in range(WITNESSES):
+            u, v = local[0, j + 1], local[1, j + 1]
+            distances[row, j] = abs(local[2, j + 1] - (a + b * u + c * v + d * u * u + e * u * v + f * v * v))
+        distances[row].sort()
+    return patches, distances
