@@ -1,0 +1,234 @@
+"""Where a surface made from samples ends: the mesh overshoots its border and is cut back to it.
+
+The border measure at a place x of the mesh is how far the mean of the samples around it stands off sideways,
+
+    T(x) = | sum w_i t_i / sum w_i | / s,   w_i = exp(-|p_i - x|^2 / 2 s^2),   s = 2 spacings,
+
+with t_i the part of p_i - x in the tangent plane. At the straight edge of an evenly sampled half plane it is
+sqrt(2 / pi) = .80; it grows outside and falls to nothing inside. The mesh is cut at T = .85 or where the nearest sample
+is 2.2 spacings away, whichever comes first.
+
+A gap between random samples can look like a hole. It holds no sample where `expected` = area / spacing^2 were to be
+expected, which has the probability exp(-expected): in a cloud of a million samples a gap of 20 is rare. Smaller gaps
+are filled, larger ones are holes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from numba import njit
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.csgraph import connected_components
+
+from recon.fields.sheet_field import SheetField
+from recon.surface.topology import Topology
+
+WIDTH = 2.0
+THRESHOLD = 0.85
+FARTHEST = 2.2
+MOST_EXPECTED = 20.0
+AROUND = 36  # samples within two widths of a border
+AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
+OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
+SMOOTHING = 2
+
+
+class Mesh(NamedTuple):
+    """Vertices and triangles, while they are being worked on."""
+
+    vertices: Float64[np.ndarray, "v 3"]
+    faces: Int64[np.ndarray, "f 3"]
+
+
+def border_measure(mesh: Mesh, field: SheetField) -> Float64[np.ndarray, "v"]:
+    """The larger of T / .85 and the distance to the nearest sample / 2.2 spacings, smoothed a little over the mesh: 1 is
+    where to cut."""
+    vertices, faces = mesh
+    distance, nearest = field.tree.query(vertices)
+    gap = distance / field.spacing[nearest]
+    suspects = _beside_borders(field.points, field.neighbours)[nearest] | (gap > 1.2)
+    measure = np.zeros(len(vertices))
+    asked = np.flatnonzero(suspects)
+    if len(asked):
+        around = field.tree.query(vertices[asked], min(AROUND, len(field.points)))[1]
+        normals = _vertex_normals(mesh)[asked]
+        t = _measure(vertices[asked], normals, around, field.points, field.spacing)
+        measure[asked] = np.maximum(t / THRESHOLD, gap[asked] / FARTHEST)
+    links = _links(faces, len(vertices))
+    degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1e-9)
+    average = diags_array(1 / degree) @ links
+    for _ in range(SMOOTHING):
+        measure = 0.5 * measure + 0.5 * (average @ measure)
+    return measure
+
+
+def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField) -> Bool[np.ndarray, "v"]:
+    """Which vertices beyond the border lie in an opening, not in a gap between random samples: their patch reaches the
+    mesh's own border, or is too large for a gap."""
+    vertices, faces = mesh
+    beyond = measure > 1
+    inside = beyond[faces].all(1)
+    links = _links(faces[inside], len(vertices))
+    _, patch = connected_components(links, directed=False)
+    topology = Topology(faces, len(vertices))
+    on_border = np.zeros(len(vertices), bool)
+    on_border[faces.ravel()[topology.boundary_sides]] = True
+    patches = int(patch.max(initial=0)) + 1
+    open_to_border = np.zeros(patches, bool)
+    open_to_border[patch[on_border & beyond]] = True
+    area = np.bincount(patch[faces[inside, 0]], _areas(mesh)[inside], patches)
+    large = np.zeros(patches, bool)
+    asked = np.flatnonzero((area > 0) & ~open_to_border)
+    size = np.maximum(np.bincount(patch[beyond], minlength=patches), 1)
+    centers = np.stack([np.bincount(patch[beyond], vertices[beyond, k], patches) for k in range(3)], 1) / size[:, None]
+    large[asked] = area[asked] > MOST_EXPECTED * _spacing_inside(centers[asked], field) ** 2
+    return beyond & (open_to_border | large)[patch]
+
+
+def trimmed(mesh: Mesh, measure: Float64[np.ndarray, "v"]) -> Mesh:
+    """The part of the mesh where the measure, linear on each triangle, is at most 1."""
+    vertices, faces = mesh
+    inside = measure <= 1
+    count = inside[faces].sum(1)
+    whole, one, two = faces[count == 3], faces[count == 1], faces[count == 2]
+    one = _turned_to(one, inside[one])
+    two = _turned_to(two, ~inside[two])
+    crossed = np.concatenate([one[:, [0, 1]], one[:, [0, 2]], two[:, [0, 1]], two[:, [0, 2]]])
+    edges, cut = np.unique(np.sort(crossed, axis=1), axis=0, return_inverse=True)
+    a, b = edges.T
+    share = (1 - measure[a]) / np.where(measure[b] == measure[a], 1, measure[b] - measure[a])
+    new = vertices[a] + share[:, None] * (vertices[b] - vertices[a])
+    cut = cut.ravel() + len(vertices)
+    of_one, of_two = np.split(cut[: 2 * len(one)], 2), np.split(cut[2 * len(one) :], 2)
+    corner = np.stack([one[:, 0], of_one[0], of_one[1]], axis=1)
+    first = np.stack([two[:, 1], two[:, 2], of_two[0]], axis=1)
+    second = np.stack([of_two[0], two[:, 2], of_two[1]], axis=1)
+    return compact(Mesh(np.concatenate([vertices, new]), np.concatenate([whole, corner, first, second])))
+
+
+def with_gaps_filled(mesh: Mesh, field: SheetField, all_of_them: bool = False) -> Mesh:
+    """The mesh with the loops that are no more than gaps between samples closed by fans, their centres on the sheet."""
+    vertices, faces = mesh
+    topology = Topology(faces, len(vertices))
+    sides, loop = topology.boundary_sides, topology.loop_of_boundary_side
+    if len(sides) == 0:
+        return mesh
+    start, end = faces.ravel()[sides], np.roll(faces, -1, 1).ravel()[sides]
+    length = np.bincount(loop)
+    centers = np.stack([np.bincount(loop, vertices[start, axis]) for axis in range(3)], 1) / length[:, None]
+    spans = np.zeros((len(length), 3))
+    np.add.at(spans, loop, np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2)
+    spacing = _spacing_inside(centers, field)
+    gap = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * spacing**2
+    gap = np.ones_like(gap) if all_of_them else gap
+    number = np.cumsum(gap) - 1
+    start, end, loop = start[gap[loop]], end[gap[loop]], number[loop[gap[loop]]]
+    centers, spacing = centers[gap], spacing[gap]
+    local = field.at(centers)
+    near = np.linalg.norm(local.foot - centers, axis=1) < spacing
+    centers[near] = local.foot[near]
+    caps = np.stack([end, start, len(vertices) + loop], 1)
+    return Mesh(np.concatenate([vertices, centers]), np.concatenate([faces, caps]))
+
+
+def _spacing_inside(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Float64[np.ndarray, "n"]:
+    """The spacing of the samples around a place that have neighbours on all sides: those at a border seem sparse."""
+    if len(places) == 0:
+        return np.zeros(0)
+    around = field.tree.query(places, min(AROUND_HOLES, len(field.points)))[1]
+    return np.quantile(field.spacing[around], 0.25, axis=1)
+
+
+def without_crumbs(mesh: Mesh, field: SheetField) -> Mesh:
+    """The mesh without the parts that are too small to be anything but noise: fewer than 20 samples' area."""
+    vertices, faces = mesh
+    part = Topology(faces, len(vertices)).part_of_face
+    spacing = field.spacing[field.tree.query(vertices[faces[:, 0]])[1]]
+    expected = np.bincount(part, _areas(mesh) / spacing**2)
+    if len(expected) == 0 or expected.max() < MOST_EXPECTED:
+        return mesh
+    return compact(Mesh(vertices, faces[(expected >= MOST_EXPECTED)[part]]))
+
+
+def compact(mesh: Mesh) -> Mesh:
+    """The mesh with only those vertices that a face uses."""
+    used, renumbered = np.unique(mesh.faces, return_inverse=True)
+    return Mesh(mesh.vertices[used], renumbered.reshape(-1, 3))
+
+
+def _turned_to(faces: Int64[np.ndarray, "f 3"], first: Bool[np.ndarray, "f 3"]) -> Int64[np.ndarray, "f 3"]:
+    """The faces with the one vertex that is marked in front, their sense of rotation kept."""
+    at = first.argmax(1)
+    return np.take_along_axis(faces, (at[:, None] + np.arange(3)) % 3, 1)
+
+
+def _areas(mesh: Mesh) -> Float64[np.ndarray, "f"]:
+    a, b, c = (mesh.vertices[mesh.faces[:, n]] for n in range(3))
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def _links(faces: Int64[np.ndarray, "f 3"], count: int) -> csr_array:
+    """1 where two vertices share an edge."""
+    a, b = faces.ravel(), np.roll(faces, -1, 1).ravel()
+    links = csr_array((np.ones(2 * len(a)), (np.concatenate([a, b]), np.concatenate([b, a]))), (count, count))
+    links.data[:] = 1
+    return links
+
+
+def _vertex_normals(mesh: Mesh) -> Float64[np.ndarray, "v 3"]:
+    """Area-weighted, of a mesh whose faces are oriented alike around most vertices."""
+    vertices, faces = mesh
+    a, b, c = (vertices[faces[:, n]] for n in range(3))
+    normal = np.cross(b - a, c - a)
+    total = np.zeros_like(vertices)
+    for n in range(3):
+        for axis in range(3):
+            total[:, axis] += np.bincount(faces[:, n], normal[:, axis], len(vertices))
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+
+
+@njit(cache=True)
+def _beside_borders(points, neighbours):
+    """Whether each sample, or one of its neighbours, is off the centre of its neighbourhood."""
+    off = np.zeros(len(points), np.bool_)
+    for n in range(len(points)):
+        mean, farthest = np.zeros(3), 0.0
+        for j in neighbours[n]:
+            square = 0.0
+            for k in range(3):
+                mean[k] += points[j, k] - points[n, k]
+                square += (points[j, k] - points[n, k]) ** 2
+            farthest = max(farthest, square)
+        mean /= neighbours.shape[1]
+        off[n] = (mean**2).sum() > OFF_CENTER**2 * farthest
+    beside = off.copy()
+    for n in range(len(points)):
+        if off[n]:
+            for j in neighbours[n]:
+                beside[j] = True
+    return beside
+
+
+@njit(cache=True)
+def _measure(places, normals, around, points, spacing):
+    """T at places of the mesh, over the samples of their sheet."""
+    measure = np.empty(len(places))
+    for v in range(len(places)):
+        local = spacing[around[v, 0]]
+        total, m0, m1, m2 = 1e-300, 0.0, 0.0, 0.0
+        for j in around[v]:
+            x, y, z = points[j, 0] - places[v, 0], points[j, 1] - places[v, 1], points[j, 2] - places[v, 2]
+            off = x * normals[v, 0] + y * normals[v, 1] + z * normals[v, 2]
+            square = x * x + y * y + z * z
+            if abs(off) > 0.7 * np.sqrt(square) + 0.5 * local:
+                continue
+            w = np.exp(-0.5 * square / (WIDTH * local) ** 2)
+            total += w
+            m0 += w * (x - off * normals[v, 0])
+            m1 += w * (y - off * normals[v, 1])
+            m2 += w * (z - off * normals[v, 2])
+        measure[v] = np.sqrt(m0 * m0 + m1 * m1 + m2 * m2) / total / (WIDTH * local)
+    return measure

@@ -1,0 +1,243 @@
+"""Where a surface crosses the edges of a lattice, given at every corner the sheet nearest to it.
+
+A field of sheets (`recon.fields.sheet_field`) knows no inside: the distance d at a corner is signed along an axis whose
+direction means nothing. Whether an edge ab is crossed is decided twice.
+
+1. *By the edge itself.* The axis at b is turned to agree with that at a, as it would be if it were carried along the
+   surface from the one foot to the other (mirrored at the plane between the feet, so that it turns around creases).
+   Then d changes its sign along a crossed edge, and there are samples near the place. Each edge has a confidence in its
+   own answer: less where the axes disagree, where the feet lie on different sheets, and where samples are two spacings
+   away. Where the feet are on different sheets, each sheet is asked at both ends: the edge may cross both.
+2. *By all edges.* Every corner gets a side, +1 or -1, that changes across crossed edges: along a maximum spanning
+   forest of confidence (Kruskal), then settled against the weighted majority of its edges. An edge that is not sure of
+   itself follows the sides of its ends. Around an open border and along the seam of a Moebius band sides cannot agree
+   with all edges: there an edge that is sure keeps its answer, unless the surface is known to be closed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int8, Int64
+from numba import njit
+
+from recon.surface.sheets.lattice import Lattice
+
+SUPPORT = 2.0  # spacings to the nearest sample, at which a crossing is as likely as not
+FAR = 2.7  # spacings: an edge with both ends farther from samples than this is not crossed
+APART = 0.35  # offset of the feet, in lengths of the edge, from which they lie on different sheets
+SOFT = 0.3  # in lengths of the edge: feet nearer than this do not tell the direction of the surface
+SAME_PLACE = 0.3  # crossings of two sheets nearer than this, in lengths of the edge, are one
+OFF_SHEET = 0.25  # how far a crossing may be from its sheet, in lengths of the edge
+SURE = 0.5  # confidence from which an edge keeps its answer
+ROUNDS = 5
+
+
+class Local(Protocol):
+    """The nearest sheet at some queries: see `recon.fields.sheet_field.Local`."""
+
+    @property
+    def distance(self) -> Float64[np.ndarray, "n"]: ...
+    @property
+    def axis(self) -> Float64[np.ndarray, "n 3"]: ...
+    @property
+    def foot(self) -> Float64[np.ndarray, "n 3"]: ...
+    @property
+    def reference(self) -> Int64[np.ndarray, "n"]: ...
+    @property
+    def gap(self) -> Float64[np.ndarray, "n"]: ...
+
+
+class Field(Protocol):
+    """A field of sheets."""
+
+    def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:
+        """The sheet nearest to each query."""
+        ...
+
+    def on(self, reference: Int64[np.ndarray, "m"], queries: Float64[np.ndarray, "m 3"]) -> Local:
+        """The sheet that the reference names, seen from each query."""
+        ...
+
+    def support(self, places: Float64[np.ndarray, "m 3"]) -> Float64[np.ndarray, "m"]:
+        """How far the nearest sample is, in its spacings."""
+        ...
+
+
+class Crossings(NamedTuple):
+    """Crossed edges with place and axis; those of one edge (at most two) stand together, edges ascending."""
+
+    edge: Int64[np.ndarray, "m"]
+    place: Float64[np.ndarray, "m 3"]
+    axis: Float64[np.ndarray, "m 3"]
+
+
+class Evidence(NamedTuple):
+    """What the edges say: the places at which they may be crossed (two per edge: by the sheet at its start, and by
+    another one at its end), whether they think so, how sure they are, and the sides of the corners."""
+
+    place: Float64[np.ndarray, "e 2 3"]
+    axis: Float64[np.ndarray, "e 2 3"]
+    crossed: Bool[np.ndarray, "e 2"]
+    confidence: Float64[np.ndarray, "e"]
+    support: Float64[np.ndarray, "e"]
+    side: Int8[np.ndarray, "k"]
+
+
+def gathered(lattice: Lattice, local: Local, field: Field) -> Evidence:
+    """The evidence of all edges. `local` is `field.at` the lattice's corners."""
+    corners, lengths = lattice.corner_positions, lattice.edge_lengths
+    relation, offset, changes, share, axis = _relations(
+        lattice.edges, lengths, local.distance, local.axis, local.foot
+    )
+    a, b = lattice.edges.T
+    place = np.repeat((corners[a] + share[:, None] * (corners[b] - corners[a]))[:, None], 2, axis=1)
+    axis = np.repeat(axis[:, None], 2, axis=1)
+    crossed = np.stack([changes, np.zeros_like(changes)], axis=1)
+    both = np.flatnonzero(offset > APART)
+    place[both], axis[both], crossed[both] = _of_two_sheets(corners, a[both], b[both], lengths[both], local, field)
+    confidence = np.clip(np.abs(relation), 0.02, 1) * np.clip(1 - 0.5 * offset, 0.1, 1)
+    asked = np.flatnonzero(crossed.any(1))
+    support = np.zeros(len(a))
+    support[asked] = field.support(place[asked, np.where(crossed[asked, 0], 0, 1)])
+    confidence[asked] *= np.clip(np.abs(SUPPORT - support[asked]), 0.05, 1)
+    crossed &= (support < SUPPORT)[:, None]
+    far = np.minimum(local.gap[a], local.gap[b]) > FAR
+    crossed[far], confidence[far] = False, 1.0
+    changes = (crossed[:, 0] != crossed[:, 1]).astype(np.int8)
+    side = _sides(len(corners), lattice.edges, 1 - 2 * changes, np.argsort(-confidence))
+    _settle(side, lattice.edges, 1 - 2 * changes, confidence)
+    forced = np.flatnonzero((side[a] != side[b]) & (changes == 0) & (support == 0))
+    support[forced] = field.support(place[forced, 0])
+    return Evidence(place, axis, crossed, confidence, support, side)
+
+
+def decided(lattice: Lattice, evidence: Evidence, closed: bool, reach: float) -> Crossings:
+    """The crossings within `reach` spacings of a sample; those of a closed surface follow the sides alone."""
+    a, b = lattice.edges.T
+    differ = evidence.side[a] != evidence.side[b]
+    odd = evidence.crossed[:, 0] != evidence.crossed[:, 1]
+    keeps = np.zeros(len(a), bool) if closed else evidence.confidence > SURE
+    crossed = evidence.crossed & ((keeps | (odd == differ)) & (keeps | (evidence.support < reach)))[:, None]
+    forced = ~keeps & differ & ~odd & (evidence.support < reach)
+    crossed[forced] = [True, False]
+    edge, which = np.nonzero(crossed)
+    return Crossings(edge, evidence.place[edge, which], evidence.axis[edge, which])
+
+
+def _of_two_sheets(
+    corners: Float64[np.ndarray, "k 3"],
+    a: Int64[np.ndarray, "e"],
+    b: Int64[np.ndarray, "e"],
+    length: Float64[np.ndarray, "e"],
+    local: Local,
+    field: Field,
+) -> tuple[Float64[np.ndarray, "e 2 3"], Float64[np.ndarray, "e 2 3"], Bool[np.ndarray, "e 2"]]:
+    """Place, axis and whether crossed, for edges whose ends are near different sheets: by a's sheet and by b's."""
+    place, axis = np.empty((len(a), 2, 3)), np.empty((len(a), 2, 3))
+    crossed = np.empty((len(a), 2), bool)
+    for which, (start, end) in enumerate(((a, b), (b, a))):
+        seen = field.on(local.reference[start], corners[end])
+        ahead = local.distance[start]
+        behind = seen.distance * np.sign((seen.axis * local.axis[start]).sum(1))
+        changes = ahead * behind < 0
+        share = np.abs(ahead) / np.maximum(np.abs(ahead) + np.abs(behind), 1e-300)
+        place[:, which] = corners[start] + share[:, None] * (corners[end] - corners[start])
+        at = field.on(local.reference[start], place[:, which])
+        axis[:, which] = at.axis
+        crossed[:, which] = changes & (np.abs(at.distance) < OFF_SHEET * length)
+    near = np.linalg.norm(place[:, 0] - place[:, 1], axis=1) < SAME_PLACE * length
+    crossed[near & crossed.all(1), 1] = False
+    only_second = ~crossed[:, 0] & crossed[:, 1]
+    for values in (place, axis, crossed):
+        values[only_second] = values[only_second][:, ::-1]
+    return place, axis, crossed
+
+
+@njit(cache=True)
+def _relations(edges, lengths, distance, axis, foot):
+    """For each edge: how well the axes agree after one is carried to the other (-1 to 1), the offset of the feet, whether
+    d changes its sign, where, and the axis there."""
+    count = len(edges)
+    relation, offset, changes = np.empty(count), np.empty(count), np.empty(count, np.bool_)
+    share, between = np.empty(count), np.empty((count, 3))
+    for e in range(count):
+        a, b = edges[e, 0], edges[e, 1]
+        agreement = along_a = along_b = square = 0.0
+        for k in range(3):
+            step = foot[b, k] - foot[a, k]
+            agreement += axis[a, k] * axis[b, k]
+            along_a += axis[a, k] * step
+            along_b += axis[b, k] * step
+            square += step * step
+        # n_b . (n_a - 2 e (e . n_a) / |e|^2) with e between the feet; the same from the other end
+        relation[e] = agreement - 2 * along_a * along_b / (square + (SOFT * lengths[e]) ** 2)
+        offset[e] = min(abs(along_a), abs(along_b)) / lengths[e]
+        turn = 1.0 if relation[e] >= 0 else -1.0
+        changes[e] = distance[a] * distance[b] * turn < 0
+        t = abs(distance[a]) / max(abs(distance[a]) + abs(distance[b]), 1e-300)
+        share[e] = t
+        same = 1.0 if agreement >= 0 else -1.0
+        length = 0.0
+        for k in range(3):
+            between[e, k] = (1 - t) * axis[a, k] + t * same * axis[b, k]
+            length += between[e, k] ** 2
+        for k in range(3):
+            between[e, k] /= max(np.sqrt(length), 1e-300)
+    return relation, offset, changes, share, between
+
+
+@njit(cache=True)
+def _sides(corner_count, edges, turn, order):
+    """+1 or -1 for every corner, so that side_a * side_b = turn along a spanning forest of the first edges in order."""
+    parent, relative = np.arange(corner_count), np.ones(corner_count, np.int8)
+    size = np.ones(corner_count, np.int32)
+    for e in order:
+        a, sign_a = _root(parent, relative, edges[e, 0])
+        b, sign_b = _root(parent, relative, edges[e, 1])
+        if a == b:
+            continue
+        if size[a] < size[b]:
+            a, b = b, a
+        parent[b] = a
+        relative[b] = sign_a * sign_b * turn[e]
+        size[a] += size[b]
+    side = np.empty(corner_count, np.int8)
+    for corner in range(corner_count):
+        side[corner] = _root(parent, relative, corner)[1]
+    return side
+
+
+@njit(cache=True)
+def _root(parent, relative, node):
+    """The root of a node's tree and the node's sign relative to it; the way there is halved."""
+    sign = np.int8(1)
+    while parent[node] != node:
+        above = parent[node]
+        if parent[above] != above:
+            relative[node] *= relative[above]
+            parent[node] = parent[above]
+            above = parent[node]
+        sign *= relative[node]
+        node = above
+    return node, sign
+
+
+@njit(cache=True)
+def _settle(side, edges, turn, confidence):
+    """Gives corners whose edges contradict them by weighted majority the other side, a few rounds (in place)."""
+    for _ in range(ROUNDS):
+        vote = np.zeros(len(side))
+        for e in range(len(edges)):
+            a, b = edges[e, 0], edges[e, 1]
+            agreement = confidence[e] * turn[e] * side[a] * side[b]
+            vote[a] += agreement
+            vote[b] += agreement
+        changed = 0
+        for corner in range(len(side)):
+            if vote[corner] < 0:
+                side[corner] = -side[corner]
+                changed += 1
+        if changed == 0:
+            return
