@@ -35,6 +35,9 @@ ITERATIONS = 2  # of reweighting
 LEAST_NOISE = 0.055  # in spacings: below this, a cloud has no noise; the roughest clean clouds have 0.04
 NOISE_QUANTILE = 0.10  # of the points, by their roughness: edges and close sheets are rough without noise
 
+NOISE_SAMPLE = 2000
+EXPLAINED = 0.15  # of the roughness is left by a sheet that explains its neighbours
+
 PILOT_SIZE = 60  # neighbours from which the noise around a point is estimated
 EVIDENCE_SIZE = 50  # points over which a noise or a risk is averaged
 SIZE_OF_NOISE = 70  # neighbours in the smallest patch where the noise is one spacing; in proportion elsewhere
@@ -124,38 +127,48 @@ def _survey(points):
     # not reweighted: among few points a robust patch finds some that it passes through
     _, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], 1)
     roughness = scale / np.sqrt(1 - leverage[:, 0]) / spacing
-    patches = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)[0][:, 0]
-    axes, patches, misfit = _on_close_sheets(points, axes, patches, neighbours, spacing, roughness)
-    moved, normals, noise = points, _moved(points, axes, patches)[1], np.zeros(len(points))
-    if np.quantile(misfit, NOISE_QUANTILE) > LEAST_NOISE:
+    if _is_noisy(points, axes, neighbours, spacing, roughness):
         neighbours = nearest(points, PILOT_SIZE)
         axes = principal_axes(points, neighbours, np.full(len(points), neighbours.shape[1]))
         sizes = np.maximum(sizes, neighbours.shape[1] * 2 // 3)
         patches, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
         moved, normals = _moved(points, axes, patches[:, 0])
         noise = _pooled(scale, leverage, neighbours)
+    else:
+        patches = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)[0][:, 0]
+        moved, noise = points, np.zeros(len(points))
+        normals = _moved(points, *_with_close_sheets(points, axes, patches, neighbours, spacing, roughness))[1]
     stray = scattered(roughness, spacing) | off_sheets(points, moved, normals, neighbours, spacing, noise)
     return _Survey(spacing, normals, noise, stray)
 
 
-def _on_close_sheets(points, axes, patches, neighbours, spacing, roughness):
-    """Axes and patches with those of rough points replaced where one of several sheets explains the neighbours.
+def _is_noisy(points, axes, neighbours, spacing, roughness):
+    """Whether even the neighbours that agree best on a sheet scatter about it, in nearly all of a sample."""
+    sample = np.arange(0, len(points), max(1, len(points) // NOISE_SAMPLE))
+    scatter = roughness[sample]
+    rough = scatter > ROUGH
+    if neighbours.shape[1] > WITNESSES and rough.any():
+        which = sample[rough]
+        agreeing = agreeing_axes(points, axes, neighbours, spacing, which)
+        _, distances = agreeing_patches(points, agreeing, neighbours, spacing, which)
+        scatter[rough] = (
+            1.5 * distances[:, 6] / spacing[which]
+        )  # of normal ones, 7 of 15 are within 2 / 3 of a deviation
+    return np.quantile(scatter, NOISE_QUANTILE) > LEAST_NOISE
 
-    Gives also how far, in spacings, the nearer neighbours are from a patch: where they are not near, there is noise.
-    """
-    if neighbours.shape[1] <= WITNESSES:
-        return axes, patches, roughness
+
+def _with_close_sheets(points, axes, patches, neighbours, spacing, roughness):
+    """Axes and patches, replaced at rough points where one of several sheets explains a third of the neighbours."""
     rough = np.flatnonzero(roughness > ROUGH)
+    if neighbours.shape[1] <= WITNESSES or len(rough) == 0:
+        return axes, patches
     agreeing = agreeing_axes(points, axes, neighbours, spacing, rough)
     fits, distances = agreeing_patches(points, agreeing, neighbours, spacing, rough)
-    distances /= spacing[rough, None]
-    misfit = roughness.copy()
-    misfit[rough] = 1.5 * distances[:, 6]  # 3 / 2 of the 7th of 15 is a standard deviation, if they are normal
-    explained = distances[:, 4] < 0.15 * roughness[rough]
+    explained = distances[:, WITNESSES // 3 - 1] < EXPLAINED * roughness[rough] * spacing[rough]
     axes, patches = axes.copy(), patches.copy()
     axes[rough[explained]] = agreeing[rough[explained]]
     patches[rough[explained]] = fits[explained]
-    return axes, patches, misfit
+    return axes, patches
 
 
 def _pooled(scale, leverage, neighbours):
