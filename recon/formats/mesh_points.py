@@ -24,7 +24,7 @@ def read(path: Path, options: PointOptions) -> PointCloud:
     """
     unit = options.unit or "unknown"
     if path.suffix.lower() == ".stl":
-        with failures_named(path):
+        with failures_named(path), np.errstate(invalid="ignore"):  # stl refuses what is not finite
             mesh = stl.read(path).mesh
         assert mesh is not None
         return cloud_of(dict(zip("xyz", np.asarray(mesh.vertices).T, strict=True)), path, unit=unit)

@@ -16,6 +16,7 @@ import numpy as np
 import open3d
 import pytest
 from e57_by_hand import make_e57, sealed, unsealed
+from PIL import Image
 
 from recon.errors import UserError
 from recon.formats import PointOptions, read
@@ -99,6 +100,28 @@ def test_damaged_files_are_read_or_refused_in_one_sentence(whole: dict[str, byte
         pages = len(content) // 1024 * 1020
         broken += [sealed(one.ljust(pages, b"\0")[:pages]) for one in damaged(unsealed(content), rng)]
     assert sum(read_or_refused(path, one) is not None for one in broken) > 10
+
+
+@pytest.mark.filterwarnings("error")
+def test_damaged_frames_are_read_or_refused_in_one_sentence(tmp_path: Path):
+    for name, shape, kind in (("depth", (16, 20), np.uint16), ("color", (16, 20, 3), np.uint8)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.random.default_rng(0).integers(200, 206, shape).astype(kind)).save(tmp_path / name / "0.png")
+    (tmp_path / "camera.json").write_text('{"width": 20, "height": 16, "intrinsic_matrix": [9,0,0,0,9,0,9.5,7.5,1]}')
+    (tmp_path / "trajectory.log").write_text("0 0 1\n1 0 0 7\n0 1 0 8\n0 0 1 9\n0 0 0 1\n")
+    assert len(read(tmp_path, PointOptions()).points) == 320
+    rng = random.Random(0)
+    for file in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        content, refused = file.read_bytes(), 0
+        for broken in (*truncated(content), *damaged(content, rng)):
+            file.write_bytes(broken)
+            try:
+                assert np.isfinite(read(tmp_path, PointOptions()).points).all()
+            except UserError as error:
+                assert str(error).startswith(str(tmp_path)) and "\n" not in str(error)
+                refused += 1
+        file.write_bytes(content)
+        assert refused > 10
 
 
 @pytest.mark.parametrize(
