@@ -21,6 +21,9 @@ from jaxtyping import Float64, Int64
 from numba import njit, prange
 from scipy.spatial import cKDTree
 
+from recon.fields.local_fits import Sheets
+from recon.fields.neighbourhoods import distinct_along_curve
+
 WIDTH = 0.7  # of the Gaussian, in spacings
 PASSES = 3
 SHEET_SLOPE, SHEET_GAP = 0.5, 0.5  # a sample is of the sheet within slope * distance + gap * spacing of its plane
@@ -49,6 +52,15 @@ class SheetField:
     spacing: Float64[np.ndarray, "n"]
     neighbours: Int64[np.ndarray, "n k"]
     tree: cKDTree
+
+    @classmethod
+    def of(cls, sheets: Sheets) -> SheetField:
+        """The field of a cloud's sheets, sorted along a curve so that neighbours are near in memory as well."""
+        order = distinct_along_curve(sheets.points)
+        points = sheets.points[order]
+        tree = cKDTree(points)
+        _, neighbours = tree.query(points, min(NEIGHBOURS, len(points)))
+        return cls(points, sheets.normals[order], sheets.spacing[order], np.asarray(neighbours), tree)
 
     def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:
         """The sheet nearest to each query."""
@@ -94,9 +106,7 @@ def _local(queries, reference, points, axes, spacing, neighbours):
     distance, axis, foot = np.empty(count), np.empty((count, 3)), np.empty((count, 3))
     named = np.empty(count, np.int64)
     for q in prange(count):
-        distance[q], named[q] = _one(
-            queries[q], reference[q], points, axes, spacing, neighbours, axis[q], foot[q]
-        )
+        distance[q], named[q] = _one(queries[q], reference[q], points, axes, spacing, neighbours, axis[q], foot[q])
     return distance, axis, foot, named
 
 

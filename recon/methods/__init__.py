@@ -49,7 +49,8 @@ class Method:
         """About what the method will take; None where it cannot say. An `estimate` may leave the remedy out."""
         if not self.estimate:
             return None
-        return Cost(*getattr(importlib.import_module(self.module), self.estimate)(input, config, device))
+        cost = getattr(importlib.import_module(self.module), self.estimate)(input, config, device)
+        return None if cost is None else Cost(*cost)
 
 
 METHODS: tuple[Method, ...] = (
@@ -62,6 +63,7 @@ METHODS: tuple[Method, ...] = (
         module="recon.methods.least_bending",
         function="least_bending",
         config="LeastBendingConfig",
+        estimate="estimate",
     ),
     Method(
         name="morphing",
@@ -72,6 +74,7 @@ METHODS: tuple[Method, ...] = (
         module="recon.methods.morphing",
         function="morphing",
         config="MorphingConfig",
+        estimate="estimate",
     ),
     Method(
         name="height-field",
@@ -82,6 +85,7 @@ METHODS: tuple[Method, ...] = (
         module="recon.methods.height_field",
         function="height_field",
         config="HeightFieldConfig",
+        estimate="estimate",
     ),
     Method(
         name="orex",
@@ -93,6 +97,7 @@ METHODS: tuple[Method, ...] = (
         function="orex",
         config="OrexConfig",
         budget="fit_to_minutes",
+        estimate="estimate",
     ),
     Method(
         name="levelset-udf",
@@ -105,6 +110,16 @@ METHODS: tuple[Method, ...] = (
         config="LevelsetUdfConfig",
         budget="fit_to_minutes",
         estimate="estimate",
+    ),
+    Method(
+        name="sheets",
+        takes=PointCloud,
+        inputs="points (with or without noise, of open or closed surfaces)",
+        good_for="the default for points: seconds on a CPU, clean borders, closed things closed",
+        source="locally aligned implicit moving least squares with dual contouring, Relief's own; compare Kolluri 2005",
+        module="recon.methods.sheets",
+        function="sheets",
+        config="SheetsConfig",
     ),
     Method(
         name="poisson",

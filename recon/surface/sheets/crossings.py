@@ -88,9 +88,7 @@ class Evidence(NamedTuple):
 def gathered(lattice: Lattice, local: Local, field: Field) -> Evidence:
     """The evidence of all edges. `local` is `field.at` the lattice's corners."""
     corners, lengths = lattice.corner_positions, lattice.edge_lengths
-    relation, offset, changes, share, axis = _relations(
-        lattice.edges, lengths, local.distance, local.axis, local.foot
-    )
+    relation, offset, changes, share, axis = _relations(lattice.edges, lengths, local.distance, local.axis, local.foot)
     a, b = lattice.edges.T
     place = np.repeat((corners[a] + share[:, None] * (corners[b] - corners[a]))[:, None], 2, axis=1)
     axis = np.repeat(axis[:, None], 2, axis=1)

@@ -36,8 +36,18 @@ def polygons(lattice: Lattice, found: Crossings) -> Polygons:
     used = np.unique(lattice.edge_cells[found.edge])
     used = used[used >= 0]
     pairs = _pairs(
-        used, lattice.cells, lattice.levels.astype(np.int64), lattice.edges, lattice.edge_at, lattice.edge_axis,
-        lattice.corners, *lattice.corner_table, *lattice.cell_table, first, found.place, found.axis,
+        used,
+        lattice.cells,
+        lattice.levels.astype(np.int64),
+        lattice.edges,
+        lattice.edge_at,
+        lattice.edge_axis,
+        lattice.corners,
+        *lattice.corner_table,
+        *lattice.cell_table,
+        first,
+        found.place,
+        found.axis,
     )
     around = lattice.edge_cells[found.edge]
     vertex_of, vertices, beside = _grouped(around, found.place, *pairs)
@@ -47,8 +57,20 @@ def polygons(lattice: Lattice, found: Crossings) -> Polygons:
 
 @njit(cache=True)
 def _pairs(
-    used, cells, levels, edges, edge_at, edge_axis, corners, corner_keys, corner_places, cell_keys, cell_places,
-    first, place, axis,
+    used,
+    cells,
+    levels,
+    edges,
+    edge_at,
+    edge_axis,
+    corners,
+    corner_keys,
+    corner_places,
+    cell_keys,
+    cell_places,
+    first,
+    place,
+    axis,
 ):
     """Crossings that belong together on a minimal face: pairs (n, 2), and the leaves on both sides (n, 2)."""
     pairs, sides = np.empty((4 * len(place) + 16, 2), np.int64), np.empty((4 * len(place) + 16, 2), np.int64)
@@ -75,9 +97,18 @@ def _pairs(
             if beside < 0 and _is_divided(n0, n1, n2, levels[c], cell_keys, cell_places):
                 continue  # the smaller leaves on the other side do it
             total = _crossings_on_face(
-                x + (side if normal == 0 and far else 0), y + (side if normal == 1 and far else 0),
-                z + (side if normal == 2 and far else 0), normal, side, edges, edge_at, corners, corner_keys,
-                corner_places, first, on_face,
+                x + (side if normal == 0 and far else 0),
+                y + (side if normal == 1 and far else 0),
+                z + (side if normal == 2 and far else 0),
+                normal,
+                side,
+                edges,
+                edge_at,
+                corners,
+                corner_keys,
+                corner_places,
+                first,
+                on_face,
             )
             while total >= 2:
                 p, q = _best_pair(on_face, total, place, axis)
@@ -167,7 +198,9 @@ def _grouped(around, place, pairs, sides):
     for n in range(len(pairs)):
         for s in range(2):
             if sides[n, s] >= 0:
-                _join(parent, _incidence(around, pairs[n, 0], sides[n, s]), _incidence(around, pairs[n, 1], sides[n, s]))
+                _join(
+                    parent, _incidence(around, pairs[n, 0], sides[n, s]), _incidence(around, pairs[n, 1], sides[n, s])
+                )
     number = np.full(4 * count, np.int64(-1))
     vertex_of = np.full((count, 4), np.int64(-1))
     vertices, weight = np.zeros((4 * count + len(pairs), 3)), np.zeros(4 * count + len(pairs))
