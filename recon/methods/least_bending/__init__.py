@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from recon.errors import UserError
 from recon.fields.least_bending import refine
 from recon.inputs import BACKGROUND, CrossSections
-from recon.limits import require_memory
+from recon.limits import Cost
 from recon.methods.least_bending.fields import FieldsStage, LabelField
 from recon.planar import Outline, outlines
 from recon.scene import Frame, Scene
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
     from recon.training import Trainer
 
+SECONDS_A_NODE = 4e-6
+
 
 class LeastBendingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The smoothest surface through the contours."""
 
     resolution: Annotated[int, msgspec.Meta(ge=16, le=4096)] = 128
-    """Lattice cells along the longest side of the contours' box (time grows with its cube)."""
+    """Lattice cells along the longest side of the contours' box, at most 16 between planes (time grows with its cube)."""
 
     @classmethod
     def at(cls, quality: Literal["draft", "standard", "high"]) -> LeastBendingConfig:
@@ -48,8 +50,30 @@ def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Tr
     """One closed surface per label.
 
     Raises:
-        UserError: elevation contours (which have no inside), a label that no two planes show, too little memory.
+        UserError: elevation contours (which have no inside), or no label that two planes show.
     """
+    stage, labels = _prepared(sections, config)
+    fields = train(stage)
+    shared = BACKGROUND in fields
+    meshes = _partitioned(fields) if shared else {label: _closed(field) for label, field in fields.items()}
+    objects = {label.name: meshes[label.id] for label in labels}
+    flat = [label.name for label in sections.labels if label not in labels]
+    notes = tuple(f"{name}: contours on one plane alone enclose nothing; left out" for name in flat)
+    return Scene(objects=objects, labels=labels, frame=stage.frame, notes=notes)
+
+
+def estimate(sections: CrossSections, config: LeastBendingConfig, device: str) -> Cost | None:
+    """About what it costs, from the nodes of its lattices: measured on contours of one body and of ten organs."""
+    if sections.is_terrain:
+        return None
+    stage, _ = _prepared(sections, config)
+    remedy = f"--resolution {config.resolution // 2} needs an eighth of it"
+    nodes = sum(float(np.prod(problem.lattices[-1].shape)) for problem in stage.problems.values())
+    return Cost(SECONDS_A_NODE * nodes, 180 + stage.memory / 1e6, remedy)
+
+
+def _prepared(sections: CrossSections, config: LeastBendingConfig) -> tuple[FieldsStage, tuple[Label, ...]]:
+    """The work to be done, and the labels that it gives surfaces of."""
     if sections.is_terrain:
         raise UserError("--method least-bending: elevation contours have no inside; use --method height-field")
     frame = Frame.fitting(
@@ -67,12 +91,7 @@ def least_bending(sections: CrossSections, config: LeastBendingConfig, train: Tr
     for label in flat:
         del regions[label.id]
     stage = FieldsStage(regions, config.resolution, shared, frame, labels)
-    require_memory(stage.memory, f"--resolution {config.resolution // 2} needs an eighth of it")
-    fields = train(stage)
-    meshes = _partitioned(fields) if shared else {label: _closed(field) for label, field in fields.items()}
-    objects = {label.name: meshes[label.id] for label in labels}
-    notes = tuple(f"{label.name}: contours on one plane alone enclose nothing; left out" for label in flat)
-    return Scene(objects=objects, labels=labels, frame=frame, notes=notes)
+    return stage, labels
 
 
 def _on_one_plane(outlines: list[Outline]) -> bool:

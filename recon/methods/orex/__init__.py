@@ -17,6 +17,7 @@ import numpy as np
 
 from recon.errors import UserError
 from recon.inputs import BACKGROUND, CrossSections
+from recon.limits import Cost
 from recon.scene import Frame, LabelGrid, Scene
 
 if TYPE_CHECKING:
@@ -66,6 +67,22 @@ def orex(sections: CrossSections, config: OrexConfig, train: Trainer) -> Scene:
         share = f"{plan.samples / 1e6:.1f} million samples, {100 * budget:.2g} % of the published"
         scene.notes += (f"orex, reduced: trained on {share}",)
     return scene
+
+
+def estimate(sections: CrossSections, config: OrexConfig, device: str) -> Cost | None:
+    """About what it costs on one core of a CPU: a point of an average step as measured in docs/orex.md, and the field
+    at the lattice's nodes near the surface. On CUDA it depends on the card: None."""
+    from recon.methods.orex.contour_samples import normalised
+    from recon.methods.orex.extraction import expected_evaluations
+    from recon.methods.orex.plan import EVALUATION, LATER_STEPS, SECONDS_A_SAMPLE, Plan, default_budget
+
+    if sections.is_terrain or device.startswith("cuda"):
+        return None
+    inner, _ = normalised(sections)
+    samples = Plan.of(inner, config.budget or default_budget(inner, device)).samples
+    evaluations = EVALUATION / LATER_STEPS * expected_evaluations(inner, config.resolution)
+    remedy = f"--resolution {config.resolution // 2} needs less"
+    return Cost(SECONDS_A_SAMPLE * (samples + evaluations), 600 + 1.5e-5 * config.resolution**3, remedy)
 
 
 def fit_to_minutes(sections: CrossSections, config: OrexConfig, device: str, minutes: float) -> OrexConfig:

@@ -21,6 +21,7 @@ BATCH = 2**14
 SMALLEST_BATCH = 256  # a smaller one costs hardly less
 UNITED_LEVELS = 3
 SAMPLES_ON_CPU = 8e6  # about ten minutes of one core
+SECONDS_A_SAMPLE = 600 / SAMPLES_ON_CPU
 SMALLEST_BUDGET = 1e-4
 LATER_STEPS = 1.6  # a point of an average step costs this much more than with an untrained field, nowhere steep
 EVALUATION = 0.25  # of the field at a point, in steps of a point
