@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 SAMPLE = 5000  # points whose neighbours are looked at
 PLANE_NEIGHBORS = 12  # few enough to see a bend as flat, enough to see noise
 NOISY = 0.5  # of the spacing
-CLASS_NAMES = {
-    2: "ground",
-    3: "low vegetation",
-    4: "medium vegetation",
-    5: "high vegetation",
-    6: "building",
-    9: "water",
+CLASS_NAMES = {  # of LAS 1.4
+    **{1: "unclassified", 2: "ground", 3: "low vegetation", 4: "medium vegetation", 5: "high vegetation"},
+    **{6: "building", 7: "low noise", 9: "water", 17: "bridge deck", 18: "high noise"},
 }
 
 

@@ -33,7 +33,7 @@ from recon.limits import require_memory
 
 RECORDS_A_PIECE = 1_000_000
 BYTES_A_POINT = 100  # of all that is read of one, and of the piece that it is in
-POINTS_A_BYTE = 50  # more than LAZ packs into one, even where all points are alike
+POINTS_A_BYTE = 200  # more than LAZ packs into one, even where all points are alike
 SIZES = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # of a point in the formats 0 to 10; more may follow it
 COLOR_AT = {2: 20, 3: 28, 5: 28, 7: 30, 8: 30, 10: 30}
 GEOTIFF, WELL_KNOWN_TEXT, LASZIP = 34735, 2112, 22204  # ids of records
@@ -59,7 +59,7 @@ class _Header:
     def row(self) -> np.dtype:
         """The type of a point, of what is read of it."""
         fields = {"X": ("<i4", 0), "Y": ("<i4", 4), "Z": ("<i4", 8), "intensity": ("<u2", 12)}
-        fields["class"] = ("u1", 15 if self.kind < 6 else 16)
+        fields |= {"flags": ("u1", 15), "class": ("u1", 15 if self.kind < 6 else 16)}
         if self.kind in COLOR_AT:
             fields |= {name: ("<u2", COLOR_AT[self.kind] + 2 * i) for i, name in enumerate(("red", "green", "blue"))}
         formats, offsets = zip(*fields.values(), strict=True)
@@ -81,6 +81,10 @@ def read(path: Path, options: PointOptions) -> PointCloud:
         raise UserError(f"{path}: holds no points")
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     unit, notes = _unit(header.records)
+    withheld = columns.pop("withheld")
+    if withheld.any() and not withheld.all():
+        columns = {name: values[~withheld] for name, values in columns.items()}
+        notes += (f"{np.count_nonzero(withheld):,} points that the file marks as withheld are left out.",)
     return cloud_of(columns, path, unit=unit or options.unit or "unknown", notes=notes)
 
 
@@ -160,6 +164,7 @@ def _columns(header: _Header, rows: np.ndarray) -> dict[str, np.ndarray]:
     columns = {axis: rows[axis.upper()] * header.scale[i] + header.offset[i] for i, axis in enumerate("xyz")}
     columns["intensity"] = rows["intensity"].astype(np.float32)
     columns["class"] = rows["class"] & 31 if header.kind < 6 else rows["class"].copy()
+    columns["withheld"] = rows["flags"] & (128 if header.kind < 6 else 4) != 0
     return columns | {name: rows[name].copy() for name in ("red", "green", "blue") if header.kind in COLOR_AT}
 
 

@@ -72,9 +72,8 @@ def _columns(path: Path, layout: _Layout, options: PointOptions) -> tuple[list[s
     if {"x", "y", "z"} <= set(known.values()):
         names = [known.get(i, SKIP) for i in layout.numeric]
         return names, (told(names, "as the file names them"),)
-    names = guessed_columns(
-        _rows(path, layout, layout.numeric, SAMPLE_ROWS), intensity_first=path.suffix.lower() == ".pts"
-    )
+    sample = _rows(path, layout, layout.numeric, SAMPLE_ROWS)
+    names = guessed_columns(sample, intensity_first=path.suffix.lower() == ".pts")
     return names, (told(names, "guessed from their values"),)
 
 
@@ -116,6 +115,6 @@ def _rows(path: Path, layout: _Layout, columns: Sequence[int], count: int | None
     """The numbers in these columns, of all rows or the first `count`."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for _ in range(layout.head):
-            file.readline()
+            file.readline(LONGEST_LINE)
         lines = (line.replace(",", ".") for line in file) if layout.decimal_comma else file
         return read_rows(lines, path, layout.separator, columns, count, comment="#")

@@ -99,6 +99,7 @@ def test_damaged_files_are_read_or_refused_in_one_sentence(whole: dict[str, byte
     if name == "a.e57":
         pages = len(content) // 1024 * 1020
         broken += [sealed(one.ljust(pages, b"\0")[:pages]) for one in damaged(unsealed(content), rng)]
+    broken = broken[::4] if name.endswith("laz") else broken  # each of them starts a process
     assert sum(read_or_refused(path, one) is not None for one in broken) > 10
 
 
@@ -188,6 +189,7 @@ def test_compressed_points_of_pcd_that_expand_beyond_measure(whole: dict[str, by
     assert "1000 compressed bytes cannot hold" in (read_or_refused(tmp_path / "a.pcd", bomb) or "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["new.laz", "a.laz"])
 def test_damaged_laz_takes_no_memory(whole: dict[str, bytes], tmp_path: Path, name: str):
     """Sizes within the compressed points that lie are met by a process that may not take more than 3 GB."""

@@ -165,6 +165,18 @@ def test_what_laspy_writes(cloud: PointCloud, tmp_path: Path, ending: str, versi
     assert len(read(path, PointOptions(classes="2,6")).points) == np.isin(cloud.classification, [2, 6]).sum()
 
 
+@pytest.mark.parametrize(("version", "kind"), [("1.2", 3), ("1.4", 7)])
+def test_withheld_points_are_left_out(cloud: PointCloud, tmp_path: Path, version: str, kind: int):
+    written = make_las(cloud, tmp_path / "a.las", version, kind)
+    las = laspy.read(tmp_path / "a.las")
+    las.withheld = np.arange(COUNT) % 5 == 0
+    las.synthetic = np.arange(COUNT) % 2 == 0
+    las.write(tmp_path / "b.laz")
+    back = read(tmp_path / "b.laz", PointOptions())
+    assert np.array_equal(back.points, written[np.arange(COUNT) % 5 != 0])
+    assert "100 points that the file marks as withheld are left out." in back.notes
+
+
 @pytest.mark.parametrize(
     ("keys", "unit", "note"),
     [(9001, "m", ""), (9003, "unknown", "Its coordinates are in the unit US survey foot, and stay so.")],
