@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float32, Int32, UInt8
 from numba import njit
 from scipy.ndimage import binary_dilation, find_objects, label
 
+DETOUR = 8
 TOUCHING = np.ones((3, 3, 3), bool)  # 26 neighbours, for what is inside; 6 for what is outside
 
 
@@ -89,8 +90,25 @@ def _simplifies(
         return False
     filled = inside.copy()
     filled[around] |= remainder
-    b2_change = connected_parts(~filled)[1] - cavities
+    b2_change = 0 if _outside_stays_connected(filled, remainder, around) else connected_parts(~filled)[1] - cavities
     return 2 * (b0_change + b2_change) - chi_change < 0
+
+
+def _outside_stays_connected(
+    filled: Bool[np.ndarray, "nx ny nz"], remainder: Bool[np.ndarray, "mx my mz"], around: tuple[slice, ...]
+) -> bool:
+    """Whether a short way shows that all of the outside beside a filled remainder hangs together: within DETOUR nodes.
+    False says nothing."""
+    wide = tuple(slice(max(side.start - DETOUR, 0), side.stop + DETOUR) for side in around)
+    here = np.zeros(filled[wide].shape, bool)
+    within = tuple(
+        slice(side.start - outer.start, side.start - outer.start + n)
+        for side, outer, n in zip(around, wide, remainder.shape, strict=True)
+    )
+    here[within] = remainder
+    parts, _ = connected_parts(~filled[wide])
+    beside = np.unique(parts[np.asarray(binary_dilation(here), bool)])
+    return np.count_nonzero(beside) == 1
 
 
 def _euler_number(inside: Bool[np.ndarray, "nx ny nz"]) -> int:

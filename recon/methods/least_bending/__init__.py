@@ -38,7 +38,7 @@ class LeastBendingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """The smoothest surface through the contours."""
 
     resolution: Annotated[int, msgspec.Meta(ge=16, le=4096)] = 128
-    """Lattice cells along the longest side of the contours' box, at most 16 between planes (time grows with its cube)."""
+    """Lattice cells along the longest side of the contours' box, 16 between planes at most (time grows as its cube)."""
 
     @classmethod
     def at(cls, quality: Literal["draft", "standard", "high"]) -> LeastBendingConfig:

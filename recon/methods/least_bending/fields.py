@@ -11,16 +11,22 @@ in lattice units (`recon.fields.least_bending`), where on a plane
     w(v) = (1 + (v / kappa s)^2)^-2     far from the contours a plane knows the side but hardly the distance
 
 An in-plane distance overstates the distance to a slanted surface. So after a first solution the values are drawn
-towards the distance to its zero set (re-distancing), to no less than half of what they were, and solved for again.
-Contours of thin parts survive because values near contours keep all their weight and because lambda is small.
+towards the distance to its zero set (re-distancing), to no less than half of what they were. A field that still falls
+short of a value on the right side follows other planes, which know better: such a value is doubted,
+
+    w / (1 + (shortfall / delta s)^2)^2,       shortfall = |v| - sign(v) f,  from 0 to |v|
+
+and the energy is solved for again. Where planes agree, as parallel ones mostly do, nothing is doubted. Contours of thin
+parts survive because values near contours keep all their weight and because lambda is small.
 
 Where planes say nothing, small tunnels and gaps are accidents of the interpolation. Those that cost the field least to
-close and that no plane shows are closed (`recon.fields.topology`) by rows of their own.
+close and that no plane shows are closed (`recon.fields.topology`) by rows of their own, which ask for as much depth on
+the other side as the field had on this one: what it hardly meant is hardly moved.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -35,7 +41,9 @@ from recon.planar import Outline, distance_to_segments, inside_on_lattice, sampl
 from recon.scene import Frame, Scene
 from recon.surface.marching import isosurface
 
+CELLS_BETWEEN = 16
 CHANGE_WEIGHT = 5.0  # of a row that changes the topology
+CHANGE_DEPTHS = (0.25, 1.0)  # least and greatest value of such a row, in steps of the lattice
 CHANGE_ITERATIONS = 40
 
 
@@ -45,9 +53,10 @@ class Recipe:
 
     bending: float = 3e-6  # lambda
     twist: float = 1.0  # tau
-    trust: float = 0.25  # kappa
+    trust: float = 0.18  # kappa
     contour_weight: float = 40.0
     floor: float = 0.5  # of a value, which re-distancing leaves
+    doubt: float = 0.2  # delta
     cap: bool = True
     redistance: tuple[int, ...] = (0, 1, 0)  # rounds at each level, from the coarsest
     iterations: tuple[int, ...] = (400, 200, 100)
@@ -142,12 +151,13 @@ class _Box:
 
     @classmethod
     def around(cls, outlines: list[Outline], resolution: int, recipe: Recipe) -> _Box:
-        """The finest lattice has `resolution` cells along 1.2 times the longest side."""
+        """The finest lattice has `resolution` cells along 1.2 times the longest side, but no more than CELLS_BETWEEN
+        from plane to plane: a small label on few planes has nothing to show on more."""
         corners = np.concatenate([outline.segments_3d[:, 0] for outline in outlines])
         low, high = corners.min(0), corners.max(0)
         spacing = plane_spacing(outlines)
         margin = recipe.margin * spacing
-        step = 1.2 * float((high - low).max()) / resolution
+        step = max(1.2 * float((high - low).max()) / resolution, spacing / CELLS_BETWEEN)
         lattices = [Lattice.around(low - margin, high + margin, step, recipe.levels)]
         for _ in range(recipe.levels - 1):
             lattices.append(lattices[-1].refined())
@@ -177,16 +187,16 @@ class _Problem:
         outside = -far if self.inverted else far
         field = outside.copy() if coarser is None else refine(coarser)
         copy_border(field, outside)
-        redistanced = level > 0 and any(recipe.redistance)
-        values = self._redistanced(field, far, knowledge) if redistanced else knowledge.values
-        for _ in range(recipe.redistance[level]):
-            field = self._solved(field, knowledge.rows, values, lattice, recipe.iterations[level])
-            values = self._redistanced(field, far, knowledge)
-        field = self._solved(field, knowledge.rows, values, lattice, recipe.iterations[level])
+        rows, values = knowledge.rows, knowledge.values
+        for n in range(1 + recipe.redistance[level]):
+            if level > 0 or n > 0:
+                values = self._redistanced(field, far, knowledge)
+                rows = knowledge.doubted(field, values, recipe.doubt * self.spacing)
+            field = self._solved(field, rows, values, lattice, recipe.iterations[level])
         if level == recipe.levels - 1 and recipe.depths:
-            field = self._simplified(field, knowledge, values)
+            field = self._simplified(field, knowledge, rows, values)
         field = _without_unsupported_pockets(field, far, knowledge)
-        return field, knowledge.misfit(field, lattice)
+        return field, knowledge.misfit(field)
 
     def _solved(
         self,
@@ -202,10 +212,14 @@ class _Problem:
         return solve(field, rows, values, bending, self.recipe.twist * self.recipe.bending * reach**5, iterations)
 
     def _simplified(
-        self, field: Float32[np.ndarray, "nx ny nz"], knowledge: _Knowledge, values: Float32[np.ndarray, " m"]
+        self,
+        field: Float32[np.ndarray, "nx ny nz"],
+        knowledge: _Knowledge,
+        rows: Rows,
+        values: Float32[np.ndarray, " m"],
     ) -> Float32[np.ndarray, "nx ny nz"]:
         """The field with fewer parts, tunnels and cavities where no plane shows them: where they are closed, rows ask
-        for a cell's depth inside, and where handles are cut, outside."""
+        for inside, and where handles are cut, for outside."""
         lattice = knowledge.lattice
         inside, outside = knowledge.touched(inside=True), knowledge.touched(inside=False)
         depths = tuple(depth * self.spacing for depth in self.recipe.depths)
@@ -213,10 +227,12 @@ class _Problem:
         changed = np.argwhere(fills | cuts)
         if not len(changed):
             return field
-        wanted = np.where(fills[tuple(changed.T)], -lattice.step, lattice.step)
-        rows = Rows.at(lattice.origin + lattice.step * changed, np.full(len(changed), CHANGE_WEIGHT), lattice)
+        at = tuple(changed.T)
+        least, greatest = (depth * lattice.step for depth in CHANGE_DEPTHS)
+        wanted = np.where(fills[at], -1, 1) * np.clip(np.abs(field[at]), least, greatest)
+        changes = Rows.at(lattice.origin + lattice.step * changed, np.full(len(changed), CHANGE_WEIGHT), lattice)
         values = np.concatenate([values, wanted.astype(np.float32)])
-        return self._solved(field, knowledge.rows.joined(rows), values, lattice, CHANGE_ITERATIONS)
+        return self._solved(field, rows.joined(changes), values, lattice, CHANGE_ITERATIONS)
 
     def _redistanced(
         self, field: Float32[np.ndarray, "nx ny nz"], far: Float32[np.ndarray, "nx ny nz"], knowledge: _Knowledge
@@ -285,15 +301,23 @@ class _Knowledge:
             mask[tuple((support + corner).T)] = True
         return mask
 
-    def misfit(self, field: Float32[np.ndarray, "nx ny nz"], lattice: Lattice) -> float:
+    def doubted(self, field: Float32[np.ndarray, "nx ny nz"], values: Float32[np.ndarray, " m"], scale: float) -> Rows:
+        """The rows, with less weight where the field falls short of these values by `scale` and more. Rows on whose
+        wrong side the field lies keep their weight, and so do contours."""
+        side = np.sign(values)
+        reached = side * self._on_rows(field)
+        shortfall = np.where(reached > 0, np.maximum(side * values - reached, 0), 0)
+        return replace(self.rows, weight=self.rows.weight / (1 + (shortfall / np.float32(scale)) ** 2) ** 2)
+
+    def misfit(self, field: Float32[np.ndarray, "nx ny nz"]) -> float:
         """The mean absolute field on the contours, in cells."""
+        return float(np.abs(self._on_rows(field)[self.plane_rows :]).mean()) / self.lattice.step
+
+    def _on_rows(self, field: Float32[np.ndarray, "nx ny nz"]) -> Float32[np.ndarray, " m"]:
+        """The field at the rows' points."""
         from scipy.ndimage import map_coordinates
 
-        contour = self.points[self.plane_rows :]
-        return (
-            float(np.abs(map_coordinates(field, ((contour - lattice.origin) / lattice.step).T, order=1)).mean())
-            / lattice.step
-        )
+        return map_coordinates(field, (self.rows.cell + self.rows.place).T, order=1)
 
 
 def plane_spacing(outlines: list[Outline]) -> float:

@@ -134,15 +134,16 @@ def test_turning_scaling_moving_and_shuffling_the_input_change_nothing_but_round
 @pytest.mark.parametrize(
     ("file", "ablation"),
     [
-        ("mammoth_oblique18", {"redistance": (0, 0, 0)}),
+        ("eight_oblique18", {"redistance": (0, 0, 0), "floor": 1.0}),
+        ("hand_oblique18", {"doubt": 1e6}),
         ("mammoth_oblique18", {"trust": 1e6}),
         ("eight_parallel12", {"margin": 0.5}),
     ],
-    ids=["no re-distancing", "far values trusted", "box closes at the last plane"],
+    ids=["no re-distancing", "nothing doubted", "far values trusted", "box closes at the last plane"],
 )
-def test_what_the_method_rests_on_matters(file, ablation, data_dir: Path, real_data: Path):
-    sections = read(data_dir / "slices" / f"{file}.csl", SliceOptions())
-    truth = trimesh.load_mesh(real_data / "slices" / f"crosssdf_{file.split('_')[0]}" / "truth.stl")
+def test_what_the_method_rests_on_matters(file, ablation, real_data: Path):
+    folder = real_data / "slices" / f"crosssdf_{file.split('_')[0]}"
+    sections, truth = read(folder / f"{file}.csl", SliceOptions()), trimesh.load_mesh(folder / "truth.stl")
     best, worse = (
         compare(with_recipe(sections, recipe), truth).chamfer_percent for recipe in (Recipe(), Recipe(**ablation))
     )
