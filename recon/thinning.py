@@ -74,8 +74,9 @@ def nearest_to_middle(points: Float64[np.ndarray, "n 3"], side: float) -> Int[np
     order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
     count = np.diff(first, append=len(key))
-    middle = np.add.reduceat(points[order] - low, first) / count[:, None]
-    distance = np.square(points[order] - low - np.repeat(middle, count, axis=0)).sum(1)
+    near = points[order] - low
+    near -= np.repeat(np.add.reduceat(near, first) / count[:, None], count, axis=0)
+    distance = np.square(near).sum(1)
     least = np.repeat(np.minimum.reduceat(distance, first), count)
     nearest = np.flatnonzero(distance == least)
     group = np.repeat(np.arange(len(first)), count)[nearest]
