@@ -45,6 +45,7 @@ LEAST_SIZE, MOST_SIZE = 18, 320
 LADDER = np.array([1, 1.4, 2, 2.8, 4])  # sizes of patches, in the smallest one's
 
 OUTLIER_ROUNDS = 4  # outliers in company stand out when the company is gone
+FEW = 100  # points, of which none is called an outlier
 MOST_OUTLIERS = 0.3  # of the points; more than that is what the cloud consists of
 MERE_FEW = 0.999  # kept: the rest need not be looked at again
 
@@ -86,7 +87,7 @@ def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
     unit = (points[kept] - center) / size
     survey = _survey(unit)
     for _ in range(OUTLIER_ROUNDS):
-        if not 0 < survey.stray.sum() < MOST_OUTLIERS * len(unit):
+        if len(unit) < FEW or not 0 < survey.stray.sum() < MOST_OUTLIERS * len(unit):
             break
         good = ~survey.stray
         kept, unit = kept[good], unit[good]
