@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from recon.errors import UserError
 from recon.formats import stl
@@ -28,10 +29,7 @@ def read(path: Path, options: PointOptions) -> PointCloud:
             mesh = stl.read(path).mesh
         assert mesh is not None
         return cloud_of(dict(zip("xyz", np.asarray(mesh.vertices).T, strict=True)), path, unit=unit)
-    with failures_named(path), path.open(encoding="latin-1") as file:
-        lines = [line.partition(" ")[::2] for line in file if line.startswith("v")]
-    vertices = read_rows([rest for word, rest in lines if word == "v"], path)
-    normals = read_rows([rest for word, rest in lines if word == "vn"], path)
+    vertices, normals = _rows(path, "v"), _rows(path, "vn")
     if vertices.shape[1] < 3 or not len(vertices):
         raise UserError(f"{path}: holds no vertices; they are lines of the form: v x y z")
     columns = dict(zip("xyz", vertices.T, strict=False))
@@ -40,3 +38,10 @@ def read(path: Path, options: PointOptions) -> PointCloud:
     if normals.shape == (len(vertices), 3):
         columns |= dict(zip(("nx", "ny", "nz"), normals.T, strict=True))
     return cloud_of(columns, path, unit=unit)
+
+
+def _rows(path: Path, word: str) -> Float64[np.ndarray, "n k"]:
+    """The numbers of an OBJ file's lines that begin with this word."""
+    with failures_named(path), path.open(encoding="latin-1") as file:
+        start = f"{word} "
+        return read_rows((line.removeprefix(start) for line in file if line.startswith(start)), path)
