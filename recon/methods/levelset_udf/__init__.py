@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float64
 
+from recon.errors import UserError
 from recon.inputs import PointCloud
 from recon.limits import Cost
 from recon.methods.tangent_planes import distinct
@@ -44,45 +45,59 @@ class LevelsetUdfConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The published setting for rooms and streets, not for single objects: longer, weaker side conditions."""
     query_spread: Annotated[float, msgspec.Meta(gt=0, le=4)] = 0.25
     """How far around the points the field is taught, in distances to a point's 50th neighbour."""
-    extractor: Literal["published"] = "published"
-    """How the surface is cut out of the field."""
+    extractor: Literal["sheets", "published"] = "sheets"
+    """How the surface is cut out of the field: as by the method sheets, or by the published rule, cell by cell."""
+    step: Annotated[float, msgspec.Meta(ge=0.7, le=10)] = 1.25
+    """Size of the mesh's faces in local spacings of the points, for the extractor sheets."""
     resolution: Annotated[int, msgspec.Meta(ge=16, le=512)] = 256
     """Lattice nodes along each axis, for the published extractor."""
+    closed: bool = False
+    """The thing is closed: the mesh will be watertight. By default that is found out. For the extractor sheets."""
+    open: bool = False
+    """The thing is open: the mesh ends where the points end."""
     upsample: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     """Give so many times as many points, with normals, in scene/points.ply; 1 gives the input's own."""
 
     @classmethod
     def at(cls, quality: Literal["draft", "standard", "high"]) -> LevelsetUdfConfig:
         """The config of a quality."""
-        return {"draft": cls(budget=0.001, resolution=128), "standard": cls(), "high": cls(budget=1.0)}[quality]
+        of = {
+            "draft": cls(budget=0.001, step=1.7, resolution=128),
+            "standard": cls(),
+            "high": cls(budget=1.0, step=1.0),
+        }
+        return of[quality]
 
 
 def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -> Scene:
-    """One mesh, open where the points end, and points with normals.
+    """One mesh, open or closed (which, and why, stands in the notes), and points with normals.
 
     Raises:
-        UserError: the cloud has too few distinct points, or all lie on one line.
+        UserError: the cloud has too few distinct points, or all on one line; `closed` and `open` are both asked for.
     """
     from recon.methods.levelset_udf.losses import OBJECT, SCENE
     from recon.methods.levelset_udf.plan import Plan, default_budget
     from recon.methods.levelset_udf.stage import DistanceStage
 
+    if config.closed and config.open:
+        raise UserError("--closed and --open: choose one; with neither, the method decides")
     cloud, frame = _normalised(cloud)
     points = cloud.points
     budget = config.budget or default_budget(len(points), config.scene, train.device)
     plan = Plan.of(len(points), budget, config.scene)
 
-    def meshed(field: DistanceField) -> Scene:
-        return Scene(mesh=_surface(field, points, config, PREVIEW_RESOLUTION), frame=frame)
+    def preview(field: DistanceField) -> Scene:
+        return Scene(mesh=_published(field, points, PREVIEW_RESOLUTION, config.scene), frame=frame)
 
     weights = SCENE if config.scene else OBJECT
-    field = train(DistanceStage(points, plan, weights, config.query_spread, train.seed, train.device, meshed))
-    return Scene(
-        mesh=carried(_surface(field, points, config, config.resolution), cloud),
-        points=_points(field, cloud, config, train.seed),
-        frame=frame,
-        notes=_notes(plan, Plan.of(len(points), 1.0, config.scene), train),
-    )
+    field = train(DistanceStage(points, plan, weights, config.query_spread, train.seed, train.device, preview))
+    notes = _reduction(plan, Plan.of(len(points), 1.0, config.scene), train)
+    if config.extractor == "published":
+        mesh = _published(field, points, config.resolution, config.scene)
+    else:
+        mesh, note = _by_sheets(field, points, config)
+        notes = (note, *notes)
+    return Scene(mesh=carried(mesh, cloud), points=_points(field, cloud, config, train.seed), frame=frame, notes=notes)
 
 
 def fit_to_minutes(cloud: PointCloud, config: LevelsetUdfConfig, device: str, minutes: float) -> LevelsetUdfConfig:
@@ -114,12 +129,32 @@ def _normalised(cloud: PointCloud) -> tuple[PointCloud, Frame]:
     return replace(cloud, points=frame.from_user(cloud.points)), frame
 
 
-def _surface(
-    field: DistanceField, points: Float64[np.ndarray, "n 3"], config: LevelsetUdfConfig, resolution: int
+def _by_sheets(
+    field: DistanceField, points: Float64[np.ndarray, "n 3"], config: LevelsetUdfConfig
+) -> tuple[trimesh.Trimesh, str]:
+    """The surface by Relief's extractor, and whether it is closed, and why."""
+    import trimesh
+
+    from recon.methods.levelset_udf.extraction import NetworkSheets
+    from recon.surface.sheets import surface_of
+
+    wanted = True if config.closed else False if config.open else None
+    found = surface_of(NetworkSheets.trained(field, points), config.step, wanted)
+    if not len(found.mesh.faces):
+        raise UserError(
+            "--method levelset-udf: no surface was found through the points; a larger --budget may find one"
+        )
+    mesh = trimesh.Trimesh(*found.mesh, process=False)
+    return mesh, f"levelset-udf: {'closed' if found.closed else 'open'}, {found.why}"
+
+
+def _published(
+    field: DistanceField, points: Float64[np.ndarray, "n 3"], resolution: int, scene: bool
 ) -> trimesh.Trimesh:
+    """The surface by the published rule."""
     from recon.methods.levelset_udf.published_extraction import FAR_OF_OBJECT, FAR_OF_SCENE, published_surface
 
-    return published_surface(field.evaluate, points, resolution, FAR_OF_SCENE if config.scene else FAR_OF_OBJECT)
+    return published_surface(field.evaluate, points, resolution, FAR_OF_SCENE if scene else FAR_OF_OBJECT)
 
 
 def _points(field: DistanceField, cloud: PointCloud, config: LevelsetUdfConfig, seed: int) -> PointCloud:
@@ -129,12 +164,13 @@ def _points(field: DistanceField, cloud: PointCloud, config: LevelsetUdfConfig, 
     if config.upsample == 1:
         return replace(cloud, normals=normals_at(field, cloud.points).astype(np.float32))
     rng = np.random.default_rng((seed, 2))
-    points = upsampled(field, cloud.points, config.query_spread, config.upsample * len(cloud.points), rng)
+    count = config.upsample * len(cloud.points)
+    points, normals = upsampled(field, cloud.points, config.query_spread, count, rng)
     colors = None if cloud.colors is None else colors_at(points, cloud)
-    return PointCloud(points, normals_at(field, points).astype(np.float32), colors, unit=cloud.unit, up=cloud.up)
+    return PointCloud(points, normals.astype(np.float32), colors, unit=cloud.unit, up=cloud.up)
 
 
-def _notes(plan: Plan, full: Plan, train: Trainer) -> tuple[str, ...]:
+def _reduction(plan: Plan, full: Plan, train: Trainer) -> tuple[str, ...]:
     """That the training was reduced, to what, and what all of it would have taken."""
     if plan == full:
         return ()

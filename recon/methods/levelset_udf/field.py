@@ -117,7 +117,7 @@ class DistanceField(nn.Module):
     def evaluate(
         self, points: Float[np.ndarray, "n 3"]
     ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 3"]]:
-        """The distance and its gradient, which points away from the surface; its length is about 1."""
+        """The distance and its gradient, about 1 long, away from the surface; on it, to either side."""
         device = self.biases[0].device
         with torch.no_grad():
             weights = self.weights()
@@ -125,7 +125,7 @@ class DistanceField(nn.Module):
             for chunk in torch.as_tensor(points, dtype=self.biases[0].dtype).split(CHUNK):
                 trace = self.trace(chunk.to(device), weights)
                 distances.append(trace.phi.abs().cpu())
-                gradients.append((trace.gradient * trace.phi.sign()[:, None]).cpu())
+                gradients.append(torch.where(trace.phi[:, None] < 0, -trace.gradient, trace.gradient).cpu())
         return torch.cat(distances).numpy(), torch.cat(gradients).numpy()
 
 

@@ -1,0 +1,45 @@
+"""The surface of a trained network by Relief's extractor for sheets (`recon.surface.sheets`).
+
+The extractor asks at the corners of a lattice for the nearest sheet. The network's answer at x is the distance f along
+the axis g = grad f / |grad f|, with the foot x - f g. Where there are samples at all is known from the cloud: its
+points, pulled onto the network's zero set, say how far the surface goes, and answer for a sheet that is not the
+nearest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.spatial import cKDTree
+
+from recon.fields.neighbourhoods import distinct_along_curve, local_spacing
+from recon.fields.sheet_field import NEIGHBOURS, Local, SheetField
+from recon.methods.levelset_udf.field import DistanceField
+from recon.methods.levelset_udf.upsampling import directions, pulled
+
+
+@dataclass(frozen=True)
+class NetworkSheets(SheetField):
+    """A field of sheets that asks a network for the nearest one."""
+
+    network: DistanceField
+
+    @classmethod
+    def trained(cls, network: DistanceField, cloud: Float64[np.ndarray, "n 3"]) -> NetworkSheets:
+        """The sheets of a network that was trained on the cloud."""
+        points, axes = pulled(network, cloud)
+        order = distinct_along_curve(points)
+        points, axes = points[order], axes[order]
+        tree = cKDTree(points)
+        neighbours = np.asarray(tree.query(points, min(NEIGHBOURS, len(points)))[1])
+        return cls(points, axes, local_spacing(points, neighbours), neighbours, tree, network)
+
+    def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:
+        """The network's sheet nearest to each query."""
+        distance, gradient = self.network.evaluate(queries)
+        axis = directions(gradient)
+        foot = queries - distance[:, None] * axis
+        nearest = super().at(queries)
+        return Local(distance.astype(np.float64), axis, foot, nearest.reference, nearest.gap)
