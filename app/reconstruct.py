@@ -252,15 +252,17 @@ def _tell(job: _Job, done_before: bool) -> None:
     if done_before:
         print(f"{job.folder}: done before, with the same input and options; --fresh starts over")
     print(f"scene     {job.folder / 'scene'}")
+    unit = job.record.frame["unit"]
     for name, facts in job.record.metrics["objects"].items():
-        closed = "watertight" if facts["watertight"] else _boundary(facts)
+        closed = "watertight" if facts["watertight"] else _boundary(facts, "" if unit == "unknown" else f" {unit}")
         print(f"  {name}: {facts['faces']:,} faces, {closed}, Euler number {facts['euler_number']}")
-    for line in kind_of(job.method.takes).summary(job.record.metrics, job.record.frame["unit"]):
+    for line in kind_of(job.method.takes).summary(job.record.metrics, unit):
         print(line)
     print(f"report    {job.folder / 'report.html'}")
     print(f"next      relief view {job.folder}   relief export {job.folder} --to blender")
 
 
-def _boundary(facts: dict[str, Any]) -> str:
-    loops = facts["boundary_loops"]
-    return f"{loops} boundary loop{'s' * (loops != 1)}, {sum(facts['boundary_lengths']):.4g} long together"
+def _boundary(facts: dict[str, Any], unit: str) -> str:
+    """How many loops there are, and how long."""
+    loops, length = facts["boundary_loops"], f"{sum(facts['boundary_lengths']):.4g}{unit}"
+    return f"1 boundary loop, {length} long" if loops == 1 else f"{loops} boundary loops, {length} long together"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,6 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+
+from app.reconstruct import reconstruct
+from recon.errors import UserError
+from recon.formats import read
+from recon.methods import method_named
+from recon.training import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -89,7 +96,6 @@ def test_a_folder_that_holds_another_run_is_kept_unless_fresh(eight: Path):
         (["eight.csl", "--no-such-option"], "no-such-option"),
         (["eight.csl", "--keep-every", "3"], "holds contours"),
         (["broken.csl"], "broken.csl"),
-        (["eight.csl", "--resolution", "4000"], "GB of memory are needed"),
         (["eight.csl", "--device", "cuda"], "--device cuda"),
     ],
 )
@@ -103,6 +109,34 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(eight: Path, arguments: li
     refused = relief("reconstruct", *arguments, cwd=eight.parent, expect=2)
     assert said in refused.stderr
     assert not list(eight.parent.glob("runs/*"))
+
+
+def test_what_does_not_fit_is_refused_with_its_remedy_and_leaves_nothing(eight: Path, monkeypatch, capsys):
+    monkeypatch.chdir(eight.parent)
+    monkeypatch.setattr("recon.limits.available_memory", lambda: 10**8)
+    with pytest.raises(UserError, match=r"0\.1 GB are free; --resolution 64 needs an eighth of it"):
+        reconstruct(["eight.csl"])
+    assert re.search(r"least-bending: about \d+ s and 0\.\d GB", capsys.readouterr().err)
+    assert not list(eight.parent.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("file", "method", "options"),
+    [
+        ("eight_parallel12.csl", "least-bending", {"resolution": 128}),
+        ("ct_abdomen.nii.gz", "morphing", {}),
+        ("st_helens.geojson", "height-field", {"resolution": 500}),
+    ],
+)
+def test_what_the_work_costs_is_known_to_a_factor_of_three(data_dir: Path, file: str, method: str, options: dict):
+    input, row = read(data_dir / "slices" / file), method_named(method)
+    function, config = row.load()
+    estimated = row.cost(input, config(**options), "cpu")
+    assert estimated is not None
+    function(input, config(**options), Trainer())  # compiles what is not compiled yet
+    began = time.process_time()
+    function(input, config(**options), Trainer())
+    assert 1 / 3 < (time.process_time() - began) / estimated.seconds < 3
 
 
 def test_options_may_stand_before_the_input(eight: Path):
