@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from recon.fields.sheet_field import SheetField
-from recon.surface.cleaning import split_non_manifold
+from recon.surface.cleaning import split_non_manifold, without_bad_faces
 from recon.surface.orientation import oriented
 from recon.surface.sheets.borders import (
     Mesh,
@@ -28,11 +28,13 @@ from recon.surface.sheets.borders import (
 from recon.surface.sheets.crossings import Evidence, decided, gathered
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
 from recon.surface.sheets.polygons import polygons
+from recon.surface.sheets.tiles import Tile
 from recon.surface.topology import Topology
 
 REACH = 2.6  # spacings beyond the samples that an open surface is followed, to be cut back
 CLOSED_REACH = 8.0
 ROUNDS = 6
+OFF_GRID = np.array([2.37, 2.41, 2.29])  # steps below the samples: no corner lies on a plane that is parallel to the axes
 ONE_SIDED = 0.5  # spacings from a sample to the middle of its neighbours: more is beside a border or a gap
 FARTHEST_MOVE = 0.9  # steps that a vertex is moved onto the sheet at most
 
@@ -45,31 +47,34 @@ class Surface(NamedTuple):
     why: str
 
 
-def surface_of(field: SheetField, step: float, closed: bool | None = None) -> Surface:
+def surface_of(field: SheetField, step: float, closed: bool | None = None, tile: Tile | None = None) -> Surface:
     """The surface through the samples of a field, on cubes of `step` local spacings.
 
-    With `closed` the surface is taken to be closed or open; by default that is found out.
+    With `closed` the surface is taken to be closed or open; by default that is found out. With `tile` the samples are
+    those in and around it, the mesh is the tile's, and it is called closed if nothing in the tile speaks against that.
     """
-    base = step * float(np.median(field.spacing))
+    base = step * float(np.median(field.spacing)) if tile is None else tile.base
     steps = step * field.spacing[field.neighbours].mean(1)  # cubes should not change their size from sample to sample
     outward = _beyond_borders(field)
     points, steps = np.concatenate([field.points, outward.points]), np.concatenate([steps, steps[outward.samples]])
-    lattice = lattice_around(points, steps, base, points.min(0) - 2 * base)
+    tile = tile or Tile.everywhere(points.min(0) - OFF_GRID * base, base)
+    lattice = lattice_around(points, steps, base, tile.origin)
     lattice, evidence = _covering(lattice, field, False, REACH)
     why = "that was asked for"
     if closed is None:
-        closed, why = _is_closed(lattice, evidence, field)
+        closed, why = _is_closed(lattice, evidence, field, tile)
     if closed:
         lattice, evidence = _covering(lattice, field, True, CLOSED_REACH)
-        mesh = _manifold(_on_sheets(_mesh(lattice, evidence, True, CLOSED_REACH), field, lattice.step))
-        mesh = without_crumbs(with_gaps_filled(mesh, field, all_of_them=True), field)
-        return Surface(_outward(mesh), True, why)
+        mesh = _parted(_on_sheets(_mesh(lattice, evidence, True, CLOSED_REACH), field, lattice.step))
+        mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True), field)
+        return Surface(_outward(tile.cut(mesh)), True, why)
     mesh = _manifold(_on_sheets(_mesh(lattice, evidence, False, REACH), field, lattice.step))
     measure = border_measure(mesh, field)
     holes = true_holes(mesh, measure, field)
     mesh = trimmed(mesh, np.where(holes, measure, np.minimum(measure, 0.99)))
     mesh = without_crumbs(mesh, field)
-    return Surface(with_gaps_filled(_manifold(mesh), field), False, why)
+    mesh = with_gaps_filled(_manifold(mesh), field, tile.undisturbed)
+    return Surface(tile.cut(mesh), False, why)
 
 
 class _Outward(NamedTuple):
@@ -116,22 +121,28 @@ def _on_sheets(mesh: Mesh, field: SheetField, step: float) -> Mesh:
 
 
 def _manifold(mesh: Mesh) -> Mesh:
-    """The mesh with sheets parted where they touch, faces oriented."""
+    """The mesh with faces oriented as far as that can be, and sheets parted where they touch."""
+    parted = _parted(Mesh(mesh.vertices, oriented(mesh.faces, len(mesh.vertices))))
+    return Mesh(parted.vertices, oriented(parted.faces, len(parted.vertices)))
+
+
+def _parted(mesh: Mesh) -> Mesh:
+    """The mesh without faces back to back, and with sheets parted where they touch."""
     import trimesh
 
-    faces = oriented(mesh.faces, len(mesh.vertices))
-    split = split_non_manifold(trimesh.Trimesh(mesh.vertices, faces, process=False))
-    vertices, faces = np.asarray(split.vertices), np.asarray(split.faces)
-    return Mesh(vertices, oriented(faces, len(vertices)))
+    split = split_non_manifold(without_bad_faces(trimesh.Trimesh(*mesh, process=False)))
+    return Mesh(np.asarray(split.vertices), np.asarray(split.faces))
 
 
-def _is_closed(lattice: Lattice, evidence: Evidence, field: SheetField) -> tuple[bool, str]:
-    """Whether the surface that changes sides everywhere lies nowhere that samples are missing."""
-    mesh = without_crumbs(with_gaps_filled(_mesh(lattice, evidence, True, REACH), field), field)
-    if Topology(mesh.faces, len(mesh.vertices)).boundary_loops:
+def _is_closed(lattice: Lattice, evidence: Evidence, field: SheetField, tile: Tile) -> tuple[bool, str]:
+    """Whether the surface that changes sides everywhere lies nowhere in the tile that samples are missing."""
+    mesh = _mesh(lattice, evidence, True, REACH)
+    mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed), field)
+    border = mesh.faces.ravel()[Topology(mesh.faces, len(mesh.vertices)).boundary_sides]
+    if not len(mesh.faces) or tile.owns(mesh.vertices[border]).any():
         return False, "it has borders"
-    mesh = _on_sheets(Mesh(mesh.vertices, oriented(mesh.faces, len(mesh.vertices))), field, lattice.step)
-    if true_holes(mesh, border_measure(mesh, field), field).any():
+    mesh = _on_sheets(mesh, field, lattice.step)
+    if (true_holes(mesh, border_measure(mesh, field), field) & tile.owns(mesh.vertices)).any():
         return False, "it has an opening larger than a gap between random samples"
     return True, "there are samples all over it, with no opening larger than a gap between random samples"
 

@@ -15,6 +15,7 @@ are filled, larger ones are holes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,9 @@ AROUND = 36  # samples within two widths of a border
 AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
 OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
 SMOOTHING = 2
+
+
+Region = Callable[[Float64[np.ndarray, "n 3"]], Bool[np.ndarray, " n"]]  # whether places lie in it
 
 
 class Mesh(NamedTuple):
@@ -109,8 +113,9 @@ def trimmed(mesh: Mesh, measure: Float64[np.ndarray, "v"]) -> Mesh:
     return compact(Mesh(np.concatenate([vertices, new]), np.concatenate([whole, corner, first, second])))
 
 
-def with_gaps_filled(mesh: Mesh, field: SheetField, all_of_them: bool = False) -> Mesh:
-    """The mesh with the loops that are no more than gaps between samples closed by fans, their centres on the sheet."""
+def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them: bool = False) -> Mesh:
+    """The mesh with the loops that are no more than gaps between samples closed by fans, their centres on the sheet.
+    Loops that are not wholly `within` a region stay."""
     vertices, faces = mesh
     topology = Topology(faces, len(vertices))
     sides, loop = topology.boundary_sides, topology.loop_of_boundary_side
@@ -124,6 +129,7 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, all_of_them: bool = False) -
     spacing = _spacing_inside(centers, field)
     gap = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * spacing**2
     gap = np.ones_like(gap) if all_of_them else gap
+    gap[loop[~within(vertices[start])]] = False
     number = np.cumsum(gap) - 1
     start, end, loop = start[gap[loop]], end[gap[loop]], number[loop[gap[loop]]]
     centers, spacing = centers[gap], spacing[gap]

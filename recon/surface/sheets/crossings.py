@@ -66,11 +66,13 @@ class Field(Protocol):
 
 
 class Crossings(NamedTuple):
-    """Crossed edges with place and axis; those of one edge (at most two) stand together, edges ascending."""
+    """Crossed edges with place and axis, and whether the side of +1 is behind the crossing, towards the edge's end; those
+    of one edge (at most two) stand together, edges ascending."""
 
     edge: Int64[np.ndarray, "m"]
     place: Float64[np.ndarray, "m 3"]
     axis: Float64[np.ndarray, "m 3"]
+    behind: Bool[np.ndarray, "m"]
 
 
 class Evidence(NamedTuple):
@@ -121,7 +123,12 @@ def decided(lattice: Lattice, evidence: Evidence, closed: bool, reach: float) ->
     forced = ~keeps & differ & ~odd & (evidence.support < reach)
     crossed[forced] = [True, False]
     edge, which = np.nonzero(crossed)
-    return Crossings(edge, evidence.place[edge, which], evidence.axis[edge, which])
+    place = evidence.place[edge, which]
+    start = lattice.corner_positions[a[edge]]
+    other = evidence.place[edge, 1 - which]
+    is_second = crossed[edge].all(1) & (((place - start) ** 2).sum(1) > ((other - start) ** 2).sum(1))
+    behind = (evidence.side[a[edge]] < 0) != is_second
+    return Crossings(edge, place, evidence.axis[edge, which], behind)
 
 
 def _of_two_sheets(

@@ -41,119 +41,87 @@ def polygons(lattice: Lattice, found: Crossings) -> Polygons:
         lattice.levels.astype(np.int64),
         lattice.edges,
         lattice.edge_at,
-        lattice.edge_axis,
         lattice.corners,
-        *lattice.corner_table,
-        *lattice.cell_table,
+        lattice.corner_table,
+        lattice.cell_table,
         first,
         found.place,
         found.axis,
+        found.behind,
     )
     around = lattice.edge_cells[found.edge]
     vertex_of, vertices, beside = _grouped(around, found.place, *pairs)
-    faces = _triangles(vertex_of, beside, vertices)
+    faces = _triangles(vertex_of, beside, vertices, found.axis, found.behind)
     return Polygons(vertices, faces, vertex_of)
 
 
 @njit(cache=True)
 def _pairs(
-    used,
-    cells,
-    levels,
-    edges,
-    edge_at,
-    edge_axis,
-    corners,
-    corner_keys,
-    corner_places,
-    cell_keys,
-    cell_places,
-    first,
-    place,
-    axis,
+    used, cells, levels, edges, edge_at, corners, corner_table, cell_table, first, place, axis, behind
 ):
     """Crossings that belong together on a minimal face: pairs (n, 2), and the leaves on both sides (n, 2)."""
-    pairs, sides = np.empty((4 * len(place) + 16, 2), np.int64), np.empty((4 * len(place) + 16, 2), np.int64)
+    pairs, sides = np.empty((6 * len(place) + 16, 2), np.int64), np.empty((6 * len(place) + 16, 2), np.int64)
     count = 0
-    on_face = np.empty(MOST_ON_A_FACE, np.int64)
+    on_face, enters = np.empty(MOST_ON_A_FACE, np.int64), np.empty(MOST_ON_A_FACE, np.bool_)
+    low, step = np.empty(3, np.int64), np.empty(3, np.int64)
     top = levels.max() if len(levels) else 0
     for c in used:
         side = np.int64(1) << levels[c]
-        for direction in range(6):
-            normal, far = direction // 2, direction % 2
-            x, y, z = cells[c]
-            if far:
-                n0, n1, n2 = x + side * (normal == 0), y + side * (normal == 1), z + side * (normal == 2)
-            else:
-                n0, n1, n2 = x - (normal == 0), y - (normal == 1), z - (normal == 2)
-            beside = np.int64(-1)
-            for size in range(levels[c], top + 1):
-                key = pack((n0 >> size) << size, (n1 >> size) << size, (n2 >> size) << size)
-                beside = find(cell_keys, cell_places, key + (np.int64(size) << (3 * BITS)))
-                if beside >= 0:
-                    break
-            if beside >= 0 and levels[beside] == levels[c] and far == 0:
-                continue  # the leaf on the other side does it
-            if beside < 0 and _is_divided(n0, n1, n2, levels[c], cell_keys, cell_places):
-                continue  # the smaller leaves on the other side do it
-            total = _crossings_on_face(
-                x + (side if normal == 0 and far else 0),
-                y + (side if normal == 1 and far else 0),
-                z + (side if normal == 2 and far else 0),
-                normal,
-                side,
-                edges,
-                edge_at,
-                corners,
-                corner_keys,
-                corner_places,
-                first,
-                on_face,
-            )
-            while total >= 2:
-                p, q = _best_pair(on_face, total, place, axis)
-                if p < 0:
-                    break
-                pairs[count, 0], pairs[count, 1] = on_face[p], on_face[q]
-                sides[count, 0], sides[count, 1] = c, beside
-                count += 1
-                on_face[q] = on_face[total - 1]
-                on_face[p] = on_face[total - 2] if p != total - 1 else on_face[q]
-                if q == total - 2:
-                    on_face[p] = on_face[total - 1] if p != total - 1 else on_face[p]
-                total -= 2
+        for normal in range(3):
+            for far in range(2):
+                step[:] = cells[c]
+                step[normal] += side if far else -1
+                beside = _leaf_at(step, levels[c], top, cell_table)
+                if beside >= 0 and levels[beside] == levels[c] and not far:
+                    continue  # the leaf on the other side does it
+                if beside < 0 and levels[c] > 0 and _leaf_at(step, levels[c] - 1, levels[c] - 1, cell_table) >= 0:
+                    continue  # the smaller leaves on the other side do it
+                low[:] = cells[c]
+                low[normal] += side if far else 0
+                total = _crossings_on_face(
+                    low, normal, side, edges, edge_at, corners, corner_table, first, behind, on_face, enters
+                )
+                while total >= 2:
+                    p, q = _best_pair(on_face, enters, total, place, axis)
+                    if p < 0:
+                        break
+                    pairs[count, 0], pairs[count, 1] = on_face[p], on_face[q]
+                    sides[count, 0], sides[count, 1] = c, beside
+                    count += 1
+                    total = _without(on_face, enters, total, p, q)
     return pairs[:count], sides[:count]
 
 
 @njit(cache=True)
-def _is_divided(x, y, z, level, cell_keys, cell_places):
-    """Whether a leaf one level smaller stands at the place."""
-    if level == 0:
-        return False
-    size = level - 1
-    key = pack((x >> size) << size, (y >> size) << size, (z >> size) << size)
-    return find(cell_keys, cell_places, key + (np.int64(size) << (3 * BITS))) >= 0
+def _leaf_at(place, level, top, table):
+    """The leaf of at least that level that holds a unit cube, -1 where there is none."""
+    for size in range(level, top + 1):
+        key = pack((place[0] >> size) << size, (place[1] >> size) << size, (place[2] >> size) << size)
+        found = find(table[0], table[1], key + (np.int64(size) << (3 * BITS)))
+        if found >= 0:
+            return found
+    return np.int64(-1)
 
 
 @njit(cache=True)
-def _crossings_on_face(x, y, z, normal, side, edges, edge_at, corners, corner_keys, corner_places, first, on_face):
-    """Collects the crossings of the edges of a face with its lowest corner at (x, y, z); gives how many."""
+def _crossings_on_face(low, normal, side, edges, edge_at, corners, table, first, behind, on_face, enters):
+    """Collects the crossings of the edges of a face with its lowest corner at `low`, and whether a walk around the face
+    enters the side of +1 there; gives how many."""
     total = 0
-    for along in range(3):
-        if along == normal:
-            continue
-        other = 3 - along - normal
+    start = np.empty(3, np.int64)
+    for turn in range(2):
+        along, other = (normal + 1 + turn) % 3, (normal + 2 - turn) % 3
         for far in range(2):
-            sx = x + (side if other == 0 and far else 0)
-            sy = y + (side if other == 1 and far else 0)
-            sz = z + (side if other == 2 and far else 0)
-            corner = find(corner_keys, corner_places, pack(sx, sy, sz))
+            start[:] = low
+            start[other] += side if far else 0
+            forward = (turn == 0) == (far == 0)
+            corner = find(table[0], table[1], pack(start[0], start[1], start[2]))
             covered = np.int64(0)
             while covered < side:  # one minimal edge, or the two halves that a smaller leaf makes of it
                 e = edge_at[corner, along]
                 for crossing in range(first[e], first[e + 1]):
                     if total < len(on_face):
-                        on_face[total] = crossing
+                        on_face[total], enters[total] = crossing, behind[crossing] == forward
                         total += 1
                 end = edges[e, 1]
                 covered += corners[end, along] - corners[corner, along]
@@ -162,8 +130,9 @@ def _crossings_on_face(x, y, z, normal, side, edges, edge_at, corners, corner_ke
 
 
 @njit(cache=True)
-def _best_pair(on_face, total, place, axis):
-    """The two crossings whose line lies best in both their sheets, (-1, -1) where no two belong together."""
+def _best_pair(on_face, enters, total, place, axis):
+    """The two crossings whose line lies best in both their sheets, (-1, -1) where no two belong together. One enters the
+    side of +1 and the other leaves it, unless only crossings that contradict the sides are left."""
     best, best_p, best_q = np.inf, -1, -1
     for p in range(total):
         for q in range(p + 1, total):
@@ -176,12 +145,26 @@ def _best_pair(on_face, total, place, axis):
                 off_b += step * axis[b, k]
                 cosine += axis[a, k] * axis[b, k]
             distance = np.sqrt(square)
-            if abs(cosine) > PARALLEL and max(abs(off_a), abs(off_b)) > SLOPE * distance and total > 2:
+            contradict = enters[p] == enters[q]
+            of_two = abs(cosine) > PARALLEL and max(abs(off_a), abs(off_b)) > SLOPE * distance
+            if contradict and of_two and total > 2:
                 continue
             cost = abs(off_a) + abs(off_b) + 0.3 * distance
+            cost += 1e3 * distance if contradict else 0.0
             if cost < best:
                 best, best_p, best_q = cost, p, q
     return best_p, best_q
+
+
+@njit(cache=True)
+def _without(on_face, enters, total, p, q):
+    """Takes two out of a list, keeping the order; gives how many are left."""
+    kept = 0
+    for n in range(total):
+        if n != p and n != q:
+            on_face[kept], enters[kept] = on_face[n], enters[n]
+            kept += 1
+    return kept
 
 
 @njit(cache=True)
@@ -290,38 +273,24 @@ def _top(parent, node):
 
 
 @njit(cache=True)
-def _triangles(vertex_of, beside, vertices):
-    """The polygons around the crossings, cut into triangles along their shortest inner diagonals."""
+def _triangles(vertex_of, beside, vertices, axis, behind):
+    """The polygons around the crossings, ears cut off that lie best across the crossing's axis; they look to the side of
+    +1."""
     faces = np.empty((6 * len(vertex_of), 3), np.int64)
     count = 0
     ring = np.empty(8, np.int64)
     for n in range(len(vertex_of)):
-        size = 0
-        complete = True
-        for i in range(4):
-            v = vertex_of[n, i]
-            if v < 0:
-                complete = False
-                break
-            if size == 0 or ring[size - 1] != v:
-                ring[size] = v
-                size += 1
-            if beside[n, i] >= 0:
-                ring[size] = beside[n, i]
-                size += 1
-        if size > 1 and ring[0] == ring[size - 1]:
-            size -= 1
-        if not complete:
-            continue
+        size = _ring(vertex_of[n], beside[n], ring)
+        if not behind[n]:
+            ring[:size] = ring[:size][::-1].copy()
         while size > 3:
-            ear, shortest = 0, np.inf
+            ear, best = 0, -np.inf
             for i in range(size):
-                a, b = ring[(i - 1) % size], ring[(i + 1) % size]
-                square = 0.0
-                for k in range(3):
-                    square += (vertices[a, k] - vertices[b, k]) ** 2
-                if square < shortest and a != b:
-                    ear, shortest = i, square
+                a, b, c = ring[(i - 1) % size], ring[i], ring[(i + 1) % size]
+                rest = ring[(i + 2) % size]
+                facing = min(_facing(vertices, a, b, c, axis[n]), _facing(vertices, a, c, rest, axis[n]))
+                if facing > best and a != c:
+                    ear, best = i, facing
             faces[count] = ring[(ear - 1) % size], ring[ear], ring[(ear + 1) % size]
             count += 1
             for i in range(ear, size - 1):
@@ -331,3 +300,32 @@ def _triangles(vertex_of, beside, vertices):
             faces[count] = ring[0], ring[1], ring[2]
             count += 1
     return faces[:count].copy()
+
+
+@njit(cache=True)
+def _ring(vertex_of, beside, ring):
+    """Collects a polygon's vertices, each once in a row; gives how many, 0 where a leaf is missing."""
+    size = 0
+    for i in range(4):
+        v = vertex_of[i]
+        if v < 0:
+            return 0
+        if size == 0 or ring[size - 1] != v:
+            ring[size] = v
+            size += 1
+        if beside[i] >= 0:
+            ring[size] = beside[i]
+            size += 1
+    if size > 1 and ring[0] == ring[size - 1]:
+        size -= 1
+    return size
+
+
+@njit(cache=True)
+def _facing(vertices, a, b, c, axis):
+    """|cos| between a triangle's normal and an axis."""
+    u0, u1, u2 = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+    v0, v1, v2 = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+    n0, n1, n2 = u1 * v2 - u2 * v1, u2 * v0 - u0 * v2, u0 * v1 - u1 * v0
+    length = np.sqrt(n0 * n0 + n1 * n1 + n2 * n2)
+    return abs(n0 * axis[0] + n1 * axis[1] + n2 * axis[2]) / max(length, 1e-300)
