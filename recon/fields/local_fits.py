@@ -12,6 +12,10 @@ the bias of f_0,
 because nested patches have Var(f_m - f_0) = s^2 (l_0 - l_m). The expectation is a mean over the points around p_i (an
 unbiased estimate of the risk, in the spirit of Mallows 1973 and of Goldenshluger and Lepski 2011), and the least risk
 wins. The points are moved onto their patches, then once more onto patches of half that size over the moved points.
+
+The sizes on offer follow the noise around a point, in spacings: the smallest patch must average it enough to have a
+normal. Whether there is noise at all is asked of the points where the cloud is smoothest, and not of plain patches
+alone: two sheets a spacing apart look like noise to those (`recon.fields.consensus`).
 """
 
 from __future__ import annotations
@@ -41,8 +45,8 @@ EXPLAINED = 0.15  # of the roughness is left by a sheet that explains its neighb
 PILOT_SIZE = 60  # neighbours from which the noise around a point is estimated
 EVIDENCE_SIZE = 50  # points over which a noise or a risk is averaged
 SIZE_OF_NOISE = 70  # neighbours in the smallest patch where the noise is one spacing; in proportion elsewhere
-LEAST_SIZE, MOST_SIZE = 18, 320
-LADDER = np.array([1, 1.4, 2, 2.8, 4])  # sizes of patches, in the smallest one's
+LEAST_SIZE, MOST_SIZE = 18, 300
+LADDER = np.array([1, 1.4, 2, 3])  # sizes of patches, in the smallest one's
 
 OUTLIER_ROUNDS = 4  # outliers in company stand out when the company is gone
 FEW = 100  # points, of which none is called an outlier
@@ -98,9 +102,11 @@ def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
         neighbours = nearest(unit, EXACT_SIZE)
         spacing = local_spacing(unit, neighbours)
         good = ~off_sheets(unit, unit, normals, neighbours, spacing, np.zeros(len(unit)))
-        kept, unit, normals, spacing = kept[good], unit[good], normals[good], spacing[good]
+        if len(unit) >= FEW:
+            kept, unit, normals, spacing = kept[good], unit[good], normals[good], spacing[good]
+    moved = unit * size + center if noise > 0 else points[kept]
     back = np.argsort(kept)
-    return Sheets(unit[back] * size + center, normals[back], spacing[back] * size, noise * size, kept[back])
+    return Sheets(moved[back], normals[back], spacing[back] * size, noise * size, kept[back])
 
 
 def _extent(points):
@@ -120,7 +126,7 @@ def _extent(points):
 
 
 def _survey(points):
-    """A first look at the points, with the sizes of neighbourhood that suit their noise."""
+    """A first look at the points: exact patches, or where there is noise patches of one size that average it."""
     neighbours = nearest(points, CLOSE_SIZE)
     spacing = local_spacing(points, neighbours)
     sizes = np.full(len(points), min(EXACT_SIZE, len(points)))
@@ -152,9 +158,8 @@ def _is_noisy(points, axes, neighbours, spacing, roughness):
         which = sample[rough]
         agreeing = agreeing_axes(points, axes, neighbours, spacing, which)
         _, distances = agreeing_patches(points, agreeing, neighbours, spacing, which)
-        scatter[rough] = (
-            1.5 * distances[:, 6] / spacing[which]
-        )  # of normal ones, 7 of 15 are within 2 / 3 of a deviation
+        # of normal ones, 7 of 15 are within 2 / 3 of a standard deviation
+        scatter[rough] = 1.5 * distances[:, WITNESSES // 2 - 1] / spacing[which]
     return np.quantile(scatter, NOISE_QUANTILE) > LEAST_NOISE
 
 

@@ -25,7 +25,7 @@ MOMENTS = 21
 NORMAL_EQUATIONS = (0, 1, 3, 2, 4, 5, 3, 6, 7, 10, 4, 7, 8, 11, 12, 5, 8, 9, 12, 13, 14)  # lower triangle, by moment
 LOCALS = 6
 BLOCK = 128  # points that a thread takes at once
-RIDGE = 1e-4  # on slopes and curvatures, so that a neighbourhood without width has a patch, a flat one
+RIDGE = 1e-6  # on slopes and curvatures, so that a neighbourhood without width has a patch, a flat one
 
 
 @njit(cache=True, parallel=True)
