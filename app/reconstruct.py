@@ -20,6 +20,7 @@ from recon.inputs import Input
 from recon.limits import require_memory
 from recon.methods import METHODS, Method, method_named
 from recon.progress import spoken
+from recon.surface.boundary import in_words
 
 if TYPE_CHECKING:
     from app.viewer.live import LivePreview
@@ -264,5 +265,4 @@ def _tell(job: _Job, done_before: bool) -> None:
 
 def _boundary(facts: dict[str, Any], unit: str) -> str:
     """How many loops there are, and how long."""
-    loops, length = facts["boundary_loops"], f"{sum(facts['boundary_lengths']):.4g}{unit}"
-    return f"1 boundary loop, {length} long" if loops == 1 else f"{loops} boundary loops, {length} long together"
+    return in_words(facts["boundary_loops"], f"{sum(facts['boundary_lengths']):.4g}{unit}")

@@ -16,7 +16,7 @@ from app.report_pictures import PALE, Image, backdrop, result_pictures
 from recon.formats.meshes import whole
 from recon.inputs import PointCloud
 from recon.scene import Scene
-from recon.surface.boundary import Boundary, boundary_of
+from recon.surface.boundary import Boundary, boundary_of, in_words
 from recon.surface.deviation import point_distances
 from render.cameras import Camera
 from render.lines import draw_segments
@@ -75,7 +75,7 @@ class PointEvidence:
     def distance_picture(self, camera: Camera) -> Image:
         ((image, surface),) = result_pictures(self.scene, [camera], PALE)
         colors = scale_color(self.drawn_distance / self.distances.greatest_shown)
-        dots = render_points(self.drawn.points, camera, colors, min(covering_diameter(self.drawn.points, camera), 2.2))
+        dots = render_points(self.drawn.points, camera, colors, min(covering_diameter(self.drawn.points, camera), 3.0))
         before = dots.depth <= surface.depth + BEHIND * self.diagonal
         return replace(dots, alpha=dots.alpha * before).over(image)
 
@@ -87,9 +87,8 @@ class PointEvidence:
         heading = element("h2", "Open or closed")
         if not len(boundary.lengths):
             return joined(heading, element("p", "The result is closed: it has no boundary."), why)
-        loops, total = len(boundary.lengths), boundary.lengths.sum()
         unit = "" if self.scene.frame.unit == "unknown" else f" {self.scene.frame.unit}"
-        sentence = f"The result is open: {loops} boundary loop{'s' * (loops != 1)}, {total:.4g}{unit} long together."
+        sentence = f"The result is open: {in_words(len(boundary.lengths), f'{boundary.lengths.sum():.4g}{unit}')}."
         images = [self._boundary_picture(boundary, camera) for camera in cameras]
         figures = (element("figure", picture(image, "boundary loops")) for image in images)
         return joined(

@@ -10,7 +10,7 @@ import numpy as np
 from app.kinds import kind_of
 from app.viewer.content import Content
 from app.viewer.surfaces import Surface
-from recon.surface.boundary import boundary_of
+from recon.surface.boundary import boundary_of, in_words
 
 
 def facts(content: Content, surfaces: Sequence[Surface]) -> str:
@@ -47,8 +47,7 @@ def _mesh_lines(content: Content, surfaces: Sequence[Surface]) -> list[str]:
         watertight = f"{closed} of {len(content.meshes)} surfaces watertight"
     loops = np.concatenate([boundary_of(mesh).lengths for mesh in content.meshes])
     if len(loops):
-        total = _length(float(loops.sum()) * content.scene.frame.scale)
-        watertight += f": {len(loops)} boundary loop{'s' * (len(loops) != 1)}, {total} long together"
+        watertight += f": {in_words(len(loops), _length(float(loops.sum()) * content.scene.frame.scale))}"
     lines = [f"{vertices:,} vertices, {faces:,} faces", watertight]
     if shown < faces:
         lines.append(f"*shown with {shown:,} faces; sections are cut from all*")

@@ -46,3 +46,8 @@ def boundary_in(topology: Topology, vertices: Float64[np.ndarray, "v 3"]) -> Bou
     found = Boundary(vertices[ends], topology.loop_of_boundary_side)
     rank = np.argsort(np.argsort(-found.lengths, kind="stable"))
     return Boundary(found.segments, rank[found.loop])
+
+
+def in_words(loops: int, length: str) -> str:
+    """A boundary as a sentence says it: "1 boundary loop, 6.28 m long"."""
+    return f"1 boundary loop, {length} long" if loops == 1 else f"{loops} boundary loops, {length} long together"

@@ -1,0 +1,122 @@
+"""Points on the viewer's page, from the server's side: colours, sections, limits, and the options that are tried."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from test_viewer import server as server
+from test_viewer import wait_until
+
+from app.viewer import Content, LivePreview, load
+from app.viewer.measure import first_point
+from app.viewer.serving import open_page
+from recon.formats import PointOptions, read
+from recon.formats.ply_points import write_points
+from recon.inputs import PointCloud
+from recon.scene import Frame, Scene
+
+MIDDLE = np.array([552_000.0, 5_241_000.0, 300.0])
+BLUE, RED = (41, 115, 178), (214, 48, 38)  # the ends of the scale
+
+
+@pytest.fixture
+def cloud() -> PointCloud:
+    """2,000 points on a ball of radius 10 and 2,000 two metres above it."""
+    directions = np.random.default_rng(0).normal(size=(2000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return PointCloud(np.concatenate([10 * directions, 12 * directions]) + MIDDLE, unit="m")
+
+
+def ball() -> Scene:
+    mesh = trimesh.creation.icosphere(5, 10.0)
+    mesh.apply_translation(MIDDLE)
+    return Scene(mesh=mesh, frame=Frame(unit="m"))
+
+
+def test_colours_are_distances_from_the_surface_in_the_users_unit(server, cloud):
+    page = open_page(server, Content("ball", ball(), cloud))
+    assert page.input.choice.value == "distance"
+    page.input.scale_end.value = 2.0
+    wait_until(lambda: tuple(page.input.points["/points"].colors[-1]) == RED)
+    colors = page.input.points["/points"].colors.astype(int)
+    assert np.abs(colors[:2000] - BLUE).max() < 12 and np.abs(colors[2000:] - RED).max() < 12
+    assert "2 m and more" in page.input._legend.content
+    assert np.abs(page.input.points["/points"].points).max() <= 1.0  # near the origin: float32 suffices
+
+
+def test_a_section_takes_the_points_beyond_it_away(server, cloud):
+    page = open_page(server, Content("ball", Scene(), cloud))
+    page.section.axis.value = "x"
+    page.section.sliders["x"].value = 552_003.0
+    page.section.cut.value = True
+    wait_until(lambda: len(page.input.points["/points"].points) < 4000)
+    drawn = page.frame.to_user(page.input.points["/points"].points)
+    assert len(drawn) == (cloud.points[:, 0] < 552_003.0).sum() or len(drawn) == (cloud.points[:, 0] > 552_003.0).sum()
+    kept = drawn[:, 0] - 552_003.0
+    assert (kept < 1e-3).all() or (kept > -1e-3).all()
+
+
+def test_points_stand_beside_the_surface_or_are_hidden(server, cloud):
+    page = open_page(server, Content("ball", ball(), cloud))
+    page.input.place.value = "beside it"
+    wait_until(lambda: page.input.points["/points"].position[0] > 1.9)
+    page.input.place.value = "hidden"
+    wait_until(lambda: not page.input.points)
+    assert page.input.touchable_points() is None
+
+
+def test_the_browser_gets_a_sample_of_many_points_and_the_page_says_so(server, cloud, monkeypatch):
+    monkeypatch.setattr("app.viewer.points.MOST_SHOWN", 1000)
+    page = open_page(server, Content("ball", Scene(), cloud))
+    assert len(page.input.points["/points"].points) == 1000
+    assert "4,000 points, 1,000 of them shown" in page.input._said.content
+
+
+def test_what_the_sliders_choose_is_what_the_flags_read(server, cloud, tmp_path):
+    write_points(cloud, tmp_path / "ball.ply")
+    page = open_page(server, load(tmp_path / "ball.ply"))
+    tried = page.input._preparation
+    tried.thin.value = 1.5
+    tried.box[2].value = (295.0, tried.box[2].max)
+    wait_until(lambda: "--crop=" in tried.said.content and "--thin=1.5" in tried.said.content)
+    wait_until(lambda: len(page.input.points["/points"].points) < 2000)
+    options = tried.options()
+    taken = read(tmp_path / "ball.ply", PointOptions(crop=options.crop, thin=options.thin))
+    wait_until(lambda: f"{len(taken.points):,} of 4,000 points are taken" in tried.said.content)
+    drawn = page.frame.to_user(page.input.points["/points"].points)
+    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(taken.points, axis=0), atol=1e-4)
+    assert drawn[:, 2].min() > 295.0
+
+
+def test_too_much_taken_away_is_one_sentence_on_the_page(server, cloud, tmp_path):
+    write_points(cloud, tmp_path / "ball.ply")
+    page = open_page(server, load(tmp_path / "ball.ply"))
+    tried = page.input._preparation
+    for box in tried.box:
+        box.value = (box.min, box.min)
+    wait_until(lambda: "--crop" in tried.said.content.splitlines()[0])
+    assert "points are taken" not in tried.said.content
+
+
+def test_a_click_meets_the_nearest_point_on_its_way():
+    points = np.array([[0.0, 0, 5], [0.01, 0, 3], [1, 0, 2], [0, 0, -1]])
+    assert first_point(np.zeros(3), np.array([0.0, 0, 2]), points).tolist() == [0.01, 0, 3]
+    assert first_point(np.zeros(3), np.array([0.0, 1, 0]), points) is None
+
+
+def test_a_mesh_file_is_shown_as_a_mesh_and_points_as_points(tmp_path: Path, cloud):
+    trimesh.creation.box().export(tmp_path / "mesh.ply")
+    write_points(cloud, tmp_path / "points.ply")
+    mesh, points = load(tmp_path / "mesh.ply"), load(tmp_path / "points.ply")
+    assert len(mesh.meshes) == 1 and mesh.input is None
+    assert not points.meshes and isinstance(points.input, PointCloud) and points.reading == PointOptions()
+
+
+def test_a_live_page_shows_the_points_at_once_and_colours_them_when_there_is_a_surface(cloud):
+    live = LivePreview("ball.ply", cloud, port=0)
+    assert live.page.input.choice.value != "distance" and len(live.page.input.points["/points"].points) == 4000
+    live.show_scene(ball())
+    wait_until(lambda: live.page.input.choice.value == "distance")
+    live.finish(Content("ball.ply", ball(), cloud))
+    live.close()
