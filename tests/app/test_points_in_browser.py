@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from browser_driver import Browser, chromium, wait_for
-from test_viewer_in_browser import BLUE, GREEN, ORIGIN, RED, WHITE, OpenPage
-from test_viewer_in_browser import browser as browser
+from test_viewer_in_browser import BLUE, GREEN, ORIGIN, RED, WHITE, OpenPage, browser  # noqa: F401 - a fixture
 
 from app.viewer import Content
 from app.viewer.server import start_server
@@ -24,7 +23,7 @@ STRAY = ORIGIN + [40, 0, 60]
 
 
 @pytest.fixture
-def page(browser: Browser):
+def page(browser: Browser):  # noqa: F811
     x, z = np.meshgrid(np.arange(-60.0, 20), np.arange(-40.0, 41))
     plate = np.stack([x.ravel(), np.full(x.size, -30.0), z.ravel()], axis=1) + ORIGIN
     directions = np.random.default_rng(0).normal(size=(6000, 3))

@@ -32,6 +32,7 @@ def ball_with_points(distance: float, above: bool = False) -> tuple[Scene, Point
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     if above:
         ball = ball.slice_plane((0, 0, 0), (0, 0, 1))
+        ball.merge_vertices()
         points[:, 2] = np.abs(points[:, 2])
     ball.apply_translation(FAR)
     colors = np.tile(np.array([200, 30, 30], np.uint8), (5000, 1))

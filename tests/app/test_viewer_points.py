@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from test_viewer import server as server
-from test_viewer import wait_until
+from test_viewer import server, wait_until  # noqa: F401 - a fixture
 
 from app.viewer import Content, LivePreview, load
 from app.viewer.measure import first_point
@@ -34,7 +33,7 @@ def ball() -> Scene:
     return Scene(mesh=mesh, frame=Frame(unit="m"))
 
 
-def test_colours_are_distances_from_the_surface_in_the_users_unit(server, cloud):
+def test_colours_are_distances_from_the_surface_in_the_users_unit(server, cloud):  # noqa: F811
     page = open_page(server, Content("ball", ball(), cloud))
     assert page.input.choice.value == "distance"
     page.input.scale_end.value = 2.0
@@ -45,7 +44,7 @@ def test_colours_are_distances_from_the_surface_in_the_users_unit(server, cloud)
     assert np.abs(page.input.points["/points"].points).max() <= 1.0  # near the origin: float32 suffices
 
 
-def test_a_section_takes_the_points_beyond_it_away(server, cloud):
+def test_a_section_takes_the_points_beyond_it_away(server, cloud):  # noqa: F811
     page = open_page(server, Content("ball", Scene(), cloud))
     page.section.axis.value = "x"
     page.section.sliders["x"].value = 552_003.0
@@ -57,7 +56,7 @@ def test_a_section_takes_the_points_beyond_it_away(server, cloud):
     assert (kept < 1e-3).all() or (kept > -1e-3).all()
 
 
-def test_points_stand_beside_the_surface_or_are_hidden(server, cloud):
+def test_points_stand_beside_the_surface_or_are_hidden(server, cloud):  # noqa: F811
     page = open_page(server, Content("ball", ball(), cloud))
     page.input.place.value = "beside it"
     wait_until(lambda: page.input.points["/points"].position[0] > 1.9)
@@ -66,14 +65,14 @@ def test_points_stand_beside_the_surface_or_are_hidden(server, cloud):
     assert page.input.touchable_points() is None
 
 
-def test_the_browser_gets_a_sample_of_many_points_and_the_page_says_so(server, cloud, monkeypatch):
+def test_the_browser_gets_a_sample_of_many_points_and_the_page_says_so(server, cloud, monkeypatch):  # noqa: F811
     monkeypatch.setattr("app.viewer.points.MOST_SHOWN", 1000)
     page = open_page(server, Content("ball", Scene(), cloud))
     assert len(page.input.points["/points"].points) == 1000
     assert "4,000 points, 1,000 of them shown" in page.input._said.content
 
 
-def test_what_the_sliders_choose_is_what_the_flags_read(server, cloud, tmp_path):
+def test_what_the_sliders_choose_is_what_the_flags_read(server, cloud, tmp_path):  # noqa: F811
     write_points(cloud, tmp_path / "ball.ply")
     page = open_page(server, load(tmp_path / "ball.ply"))
     tried = page.input._preparation
@@ -89,7 +88,7 @@ def test_what_the_sliders_choose_is_what_the_flags_read(server, cloud, tmp_path)
     assert drawn[:, 2].min() > 295.0
 
 
-def test_too_much_taken_away_is_one_sentence_on_the_page(server, cloud, tmp_path):
+def test_too_much_taken_away_is_one_sentence_on_the_page(server, cloud, tmp_path):  # noqa: F811
     write_points(cloud, tmp_path / "ball.ply")
     page = open_page(server, load(tmp_path / "ball.ply"))
     tried = page.input._preparation
