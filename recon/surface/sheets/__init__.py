@@ -28,7 +28,8 @@ from recon.surface.sheets.borders import (
 from recon.surface.sheets.crossings import Evidence, decided, gathered
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
 from recon.surface.sheets.polygons import polygons
-from recon.surface.sheets.tiles import Tile
+from recon.surface.sheets.tiles import Region, Tile
+from recon.surface.sheets.welding import piece_in
 from recon.surface.topology import Topology
 
 REACH = 2.6  # spacings beyond the samples that an open surface is followed, to be cut back
@@ -59,22 +60,22 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     points, steps = np.concatenate([field.points, outward.points]), np.concatenate([steps, steps[outward.samples]])
     tile = tile or Tile.everywhere(points.min(0) - OFF_GRID * base, base)
     lattice = lattice_around(points, steps, base, tile.origin)
-    lattice, evidence = _covering(lattice, field, False, REACH)
+    lattice, evidence = _covering(lattice, field, tile.undisturbed, False, REACH)
     why = "that was asked for"
     if closed is None:
         closed, why = _is_closed(lattice, evidence, field, tile)
     if closed:
-        lattice, evidence = _covering(lattice, field, True, CLOSED_REACH)
+        lattice, evidence = _covering(lattice, field, tile.undisturbed, True, CLOSED_REACH)
         mesh = _parted(_on_sheets(_mesh(lattice, evidence, True, CLOSED_REACH), field, lattice.step))
         mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True), field)
-        return Surface(_outward(tile.cut(mesh)), True, why)
+        return Surface(_outward(piece_in(tile, mesh)), True, why)
     mesh = _manifold(_on_sheets(_mesh(lattice, evidence, False, REACH), field, lattice.step))
     measure = border_measure(mesh, field)
     holes = true_holes(mesh, measure, field)
     mesh = trimmed(mesh, np.where(holes, measure, np.minimum(measure, 0.99)))
     mesh = without_crumbs(mesh, field)
     mesh = with_gaps_filled(_manifold(mesh), field, tile.undisturbed)
-    return Surface(tile.cut(mesh), False, why)
+    return Surface(piece_in(tile, mesh), False, why)
 
 
 class _Outward(NamedTuple):
@@ -94,16 +95,18 @@ def _beyond_borders(field: SheetField) -> _Outward:
     return _Outward(field.points[samples] - away, samples)
 
 
-def _covering(lattice: Lattice, field: SheetField, closed: bool, reach: float) -> tuple[Lattice, Evidence]:
+def _covering(
+    lattice: Lattice, field: SheetField, within: Region, closed: bool, reach: float
+) -> tuple[Lattice, Evidence]:
     """The lattice extended until there are leaves around all crossings, and its evidence."""
-    evidence = gathered(lattice, field.at(lattice.corner_positions), field)
+    evidence = gathered(lattice, field.at(lattice.corner_positions), field, within)
     for _ in range(ROUNDS):
         found = decided(lattice, evidence, closed, reach)
         bare = (lattice.edge_cells[found.edge] < 0).any(1)
         if not bare.any():
             break
         lattice = extended(lattice, np.unique(found.edge[bare]))
-        evidence = gathered(lattice, field.at(lattice.corner_positions), field)
+        evidence = gathered(lattice, field.at(lattice.corner_positions), field, within)
     return lattice, evidence
 
 

@@ -15,7 +15,6 @@ are filled, larger ones are holes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 
 from recon.fields.sheet_field import SheetField
+from recon.surface.sheets.tiles import Region
 from recon.surface.topology import Topology
 
 WIDTH = 2.0
@@ -35,9 +35,6 @@ AROUND = 36  # samples within two widths of a border
 AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
 OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
 SMOOTHING = 2
-
-
-Region = Callable[[Float64[np.ndarray, "n 3"]], Bool[np.ndarray, " n"]]  # whether places lie in it
 
 
 class Mesh(NamedTuple):

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float64, Int8, Int64
 from numba import njit
 
 from recon.surface.sheets.lattice import Lattice
+from recon.surface.sheets.tiles import Region, everywhere
 
 SUPPORT = 2.0  # spacings to the nearest sample, at which a crossing is as likely as not
 FAR = 2.7  # spacings: an edge with both ends farther from samples than this is not crossed
@@ -32,6 +33,7 @@ SAME_PLACE = 0.3  # crossings of two sheets nearer than this, in lengths of the 
 OFF_SHEET = 0.25  # how far a crossing may be from its sheet, in lengths of the edge
 SURE = 0.5  # confidence from which an edge keeps its answer
 ROUNDS = 5
+GIVES_WAY = 1e-3  # of its confidence is what an edge outside the region weighs
 
 
 class Local(Protocol):
@@ -87,8 +89,9 @@ class Evidence(NamedTuple):
     side: Int8[np.ndarray, "k"]
 
 
-def gathered(lattice: Lattice, local: Local, field: Field) -> Evidence:
-    """The evidence of all edges. `local` is `field.at` the lattice's corners."""
+def gathered(lattice: Lattice, local: Local, field: Field, within: Region = everywhere) -> Evidence:
+    """The evidence of all edges. `local` is `field.at` the lattice's corners. Where sides cannot agree with all edges,
+    those that are not `within` the region give way."""
     corners, lengths = lattice.corner_positions, lattice.edge_lengths
     relation, offset, changes, share, axis = _relations(lattice.edges, lengths, local.distance, local.axis, local.foot)
     a, b = lattice.edges.T
@@ -106,8 +109,9 @@ def gathered(lattice: Lattice, local: Local, field: Field) -> Evidence:
     far = np.minimum(local.gap[a], local.gap[b]) > FAR
     crossed[far], confidence[far] = False, 1.0
     changes = (crossed[:, 0] != crossed[:, 1]).astype(np.int8)
-    side = _sides(len(corners), lattice.edges, 1 - 2 * changes, np.argsort(-confidence))
-    _settle(side, lattice.edges, 1 - 2 * changes, confidence)
+    weight = confidence * np.where(within(corners)[lattice.edges].all(1), 1.0, GIVES_WAY)
+    side = _sides(len(corners), lattice.edges, 1 - 2 * changes, np.argsort(-weight))
+    _settle(side, lattice.edges, 1 - 2 * changes, weight)
     forced = np.flatnonzero((side[a] != side[b]) & (changes == 0) & (support == 0))
     support[forced] = field.support(place[forced, 0])
     return Evidence(place, axis, crossed, confidence, support, side)

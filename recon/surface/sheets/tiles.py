@@ -1,29 +1,28 @@
-"""The surface of a large cloud, made tile by tile and welded without a seam.
+"""Blocks of a large space, each with a margin of samples around it, in which a surface is made by itself.
 
-A tile is a block of space with a margin of samples around it. The surface of all these samples is made as if there were
-no others, and of it the tile keeps the faces whose centres lie in its block. On both sides of a seam the same samples
-stand around the same lattice, and what a surface is there depends on nothing farther away than the margin: so the faces
-that two tiles keep fit together, vertex by vertex. They are joined side by side, not vertex by vertex, so that sheets
-which were parted where they touch stay parted. Each part of a tile is turned to look the same way as those it is joined
-to, and what is left open along a seam is closed.
+The surface of all samples in and around a block is made as if there were no others, and those of its faces are kept
+whose centres lie in the block. On both sides of a seam the same samples stand around the same lattice, and what a
+surface is there depends on nothing farther away than the margin: what two tiles keep fits together, vertex by vertex
+(`recon.surface.sheets.welding`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
-
-from recon.surface.sheets.borders import MOST_EXPECTED, Mesh, compact
-from recon.surface.topology import Topology
+from jaxtyping import Bool, Float64
 
 MARGIN = 16.0  # spacings around a block from which samples are taken
 UNDISTURBED = 0.7  # of the margin: beyond it the surface ends because the samples do
-SAME_PLACE = 1e-6  # of the lattice's step
+
+Region = Callable[[Float64[np.ndarray, "n 3"]], Bool[np.ndarray, " n"]]  # whether places lie in it
+
+
+def everywhere(places: Float64[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+    """The region of all places."""
+    return np.ones(len(places), bool)
 
 
 class Tile(NamedTuple):
@@ -38,7 +37,7 @@ class Tile(NamedTuple):
 
     @classmethod
     def everywhere(cls, origin: Float64[np.ndarray, "3"], base: float) -> Tile:
-        """The one tile of a cloud that is not divided."""
+        """The one tile of a space that is not divided."""
         return cls(np.full(3, -np.inf), np.full(3, np.inf), 0.0, origin, base)
 
     def owns(self, places: Float64[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
@@ -49,159 +48,3 @@ class Tile(NamedTuple):
         """Whether the surface at the places is what it would be with all samples of the cloud."""
         clear = UNDISTURBED * self.margin
         return ((places >= self.low - clear) & (places < self.high + clear)).all(1)
-
-    def cut(self, mesh: Mesh) -> Mesh:
-        """The faces with their centres in the block."""
-        centers = mesh.vertices[mesh.faces].mean(1)
-        return compact(Mesh(mesh.vertices, mesh.faces[self.owns(centers)]))
-
-
-class _Sides(NamedTuple):
-    """Sides of faces that have no neighbour in their piece: from vertex to vertex, and the part and piece they are of."""
-
-    start: Int64[np.ndarray, " s"]
-    end: Int64[np.ndarray, " s"]
-    part: Int64[np.ndarray, " s"]
-    piece: Int64[np.ndarray, " s"]
-
-
-def welded(pieces: list[Mesh], step: float, closed: bool) -> Mesh:
-    """One mesh of the pieces that tiles kept, each with its faces oriented. `step` is that of the lattice.
-
-    Loops that are left open are closed by fans: all of them where the thing is closed, else small ones along a seam.
-    """
-    vertices = np.concatenate([piece.vertices for piece in pieces])
-    faces, part, sides = _joined(pieces)
-    here, there = _matches(sides, vertices, SAME_PLACE * step)
-    same_way = _run_alike(sides, vertices, here, there)
-    group, turned = _parts_together(int(part.max(initial=-1)) + 1, sides.part[here], sides.part[there], same_way)
-    name = _names(len(vertices), sides, here, there, same_way)
-    faces, sides = name[faces], sides._replace(start=name[sides.start], end=name[sides.end])
-    faces = np.where(turned[part][:, None], faces[:, [0, 2, 1]], faces)
-    alone = np.setdiff1d(np.arange(len(sides.start)), np.concatenate([here, there]))
-    centers, caps, part_of_cap = _fans(sides, alone, vertices, turned, closed)
-    vertices, faces = np.concatenate([vertices, centers]), np.concatenate([faces, caps])
-    if closed:
-        inward = _volumes(vertices, faces, group[np.concatenate([part, part_of_cap])]) < 0
-        inward = inward[group[np.concatenate([part, part_of_cap])]]
-        faces = np.where(inward[:, None], faces[:, [0, 2, 1]], faces)
-    return _without_loose_vertices(vertices, faces)
-
-
-def _joined(pieces: list[Mesh]) -> tuple[Int32[np.ndarray, "f 3"], Int32[np.ndarray, " f"], _Sides]:
-    """The faces of all pieces, the part that each is of, and the sides at the pieces' ends."""
-    faces, parts, sides = [], [], []
-    vertex = part = 0
-    for n, piece in enumerate(pieces):
-        topology = Topology(piece.faces, len(piece.vertices))
-        faces.append((topology.faces + vertex).astype(np.int32))
-        parts.append((topology.part_of_face + part).astype(np.int32))
-        side = topology.boundary_sides
-        start, end = faces[-1].ravel()[side], np.roll(faces[-1], -1, 1).ravel()[side]
-        sides.append((start, end, parts[-1][side // 3], np.full(len(side), n)))
-        vertex, part = vertex + len(piece.vertices), part + topology.parts
-    return np.concatenate(faces), np.concatenate(parts), _Sides(*(np.concatenate(x) for x in zip(*sides, strict=True)))
-
-
-def _matches(
-    sides: _Sides, vertices: Float64[np.ndarray, "v 3"], tolerance: float
-) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
-    """The sides of two pieces that lie in the same place, where there are just two."""
-    ends, at = np.unique(np.stack([sides.start, sides.end]), return_inverse=True)
-    pairs = KDTree(vertices[ends]).query_pairs(tolerance, output_type="ndarray") if len(ends) else np.empty((0, 2), int)
-    place = _components(len(ends), pairs[:, 0], pairs[:, 1])[at.reshape(2, -1)]  # numpy 1 gives `at` flat
-    low, high = place.min(0), place.max(0)
-    order = np.lexsort((high, low))
-    order = order[low[order] != high[order]]
-    edge = np.stack([low, high])[:, order]
-    first = np.flatnonzero(np.r_[True, (edge[:, 1:] != edge[:, :-1]).any(0)]) if len(order) else np.empty(0, int)
-    first = first[np.diff(np.r_[first, len(order)]) == 2]
-    here, there = order[first], order[first + 1]
-    across = sides.piece[here] != sides.piece[there]
-    return here[across], there[across]
-
-
-def _run_alike(
-    sides: _Sides, vertices: Float64[np.ndarray, "v 3"], here: Int64[np.ndarray, " m"], there: Int64[np.ndarray, " m"]
-) -> Bool[np.ndarray, " m"]:
-    """Whether matching sides run the same way."""
-    along, other = (vertices[sides.end[of]] - vertices[sides.start[of]] for of in (here, there))
-    return (along * other).sum(1) > 0
-
-
-def _parts_together(
-    count: int, here: Int64[np.ndarray, " m"], there: Int64[np.ndarray, " m"], same_way: Bool[np.ndarray, " m"]
-) -> tuple[Int64[np.ndarray, " p"], Bool[np.ndarray, " p"]]:
-    """For each part the number of the surface that it belongs to, and whether to turn its faces, so that sides that match
-    run opposite ways. Found on a double cover: every part stands there twice, as it is and turned."""
-    other = np.where(same_way, count, 0)
-    a, b = np.concatenate([here, here + count]), np.concatenate([there + other, there + count - other])
-    cover = _components(2 * count, a, b)
-    return np.minimum(cover[:count], cover[count:]), cover[:count] > cover[count:]
-
-
-def _names(
-    count: int,
-    sides: _Sides,
-    here: Int64[np.ndarray, " m"],
-    there: Int64[np.ndarray, " m"],
-    same_way: Bool[np.ndarray, " m"],
-) -> Int32[np.ndarray, " v"]:
-    """For each vertex the one that it becomes: the ends of sides that match are one."""
-    start = np.where(same_way, sides.start[there], sides.end[there])
-    end = np.where(same_way, sides.end[there], sides.start[there])
-    a, b = np.concatenate([sides.start[here], sides.end[here]]), np.concatenate([start, end])
-    met, at = np.unique(np.stack([a, b]), return_inverse=True)
-    together = _components(len(met), *at.reshape(2, -1))
-    name = np.arange(count, dtype=np.int32)
-    name[met] = met[np.unique(together, return_index=True)[1][together]]
-    return name
-
-
-def _fans(
-    sides: _Sides,
-    alone: Int64[np.ndarray, " a"],
-    vertices: Float64[np.ndarray, "v 3"],
-    turned: Bool[np.ndarray, " p"],
-    closed: bool,
-) -> tuple[Float64[np.ndarray, "l 3"], Int32[np.ndarray, "c 3"], Int32[np.ndarray, " c"]]:
-    """Centres and faces of the fans that close the loops of the sides `alone`, and the part that each face is joined to."""
-    part = sides.part[alone]
-    start = np.where(turned[part], sides.end[alone], sides.start[alone])
-    end = np.where(turned[part], sides.start[alone], sides.end[alone])
-    met, at = np.unique(np.stack([start, end]), return_inverse=True)
-    loop = _components(len(met), *at.reshape(2, -1))[at.reshape(2, -1)[0]]
-    loops = int(loop.max(initial=-1)) + 1
-    length = np.maximum(np.bincount(loop, minlength=loops), 1)
-    centers = np.stack([np.bincount(loop, vertices[start, axis], loops) for axis in range(3)], 1) / length[:, None]
-    spans = np.zeros((loops, 3))
-    np.add.at(spans, loop, np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2)
-    side_length = np.bincount(loop, np.linalg.norm(vertices[end] - vertices[start], axis=1), loops) / length
-    piece = sides.piece[alone]
-    along_seam = np.zeros(loops, bool)
-    along_seam[loop[piece != piece[np.unique(loop, return_index=True)[1]][loop]]] = True
-    small = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * side_length**2
-    filled = np.ones(loops, bool) if closed else small & along_seam
-    number, which = np.cumsum(filled) - 1, filled[loop]
-    caps = np.stack([end[which], start[which], len(vertices) + number[loop[which]]], 1)
-    return centers[filled], caps.astype(np.int32), part[which].astype(np.int32)
-
-
-def _volumes(
-    vertices: Float64[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], group: Int64[np.ndarray, " f"]
-) -> Float64[np.ndarray, " g"]:
-    """The signed volume of each group of faces."""
-    a, b, c = (vertices[faces[:, n]] - vertices.mean(0) for n in range(3))
-    return np.bincount(group, np.einsum("ij,ij->i", a, np.cross(b, c)))
-
-
-def _components(count: int, a: Int64[np.ndarray, " e"], b: Int64[np.ndarray, " e"]) -> Int32[np.ndarray, " n"]:
-    """For each of `count` nodes the number of its connected component, numbered by their first nodes."""
-    return connected_components(coo_array((np.ones(len(a), bool), (a, b)), (count, count)), directed=False)[1]
-
-
-def _without_loose_vertices(vertices: Float64[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"]) -> Mesh:
-    """The mesh with only those vertices that a face uses."""
-    used = np.zeros(len(vertices), bool)
-    used[faces] = True
-    return Mesh(vertices[used], (np.cumsum(used, dtype=np.int32) - 1)[faces])
