@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from recon.fields.neighbourhoods import distinct_along_curve, local_spacing
 from recon.fields.sheet_field import NEIGHBOURS, Local, SheetField
@@ -32,7 +32,7 @@ class NetworkSheets(SheetField):
         points, axes = pulled(network, cloud)
         order = distinct_along_curve(points)
         points, axes = points[order], axes[order]
-        tree = cKDTree(points)
+        tree = KDTree(points)
         neighbours = np.asarray(tree.query(points, min(NEIGHBOURS, len(points)))[1])
         return cls(points, axes, local_spacing(points, neighbours), neighbours, tree, network)
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import trimesh
 
 from recon.errors import UserError
 from recon.inputs import PointCloud
 from recon.methods.levelset_udf import LevelsetUdfConfig, fit_to_minutes, levelset_udf
+from recon.methods.levelset_udf.extraction import NetworkSheets
 from recon.methods.levelset_udf.field import DistanceField
 from recon.methods.levelset_udf.losses import OBJECT, SCENE, Weights, backpropagate, nearest
 from recon.methods.levelset_udf.plan import Plan
@@ -25,6 +25,7 @@ from recon.methods.levelset_udf.queries import draw_queries
 from recon.methods.levelset_udf.stage import DistanceStage
 from recon.methods.levelset_udf.upsampling import normals_at, upsampled
 from recon.surface.facts import mesh_facts
+from recon.surface.sheets import surface_of
 from recon.training import Stage, StageRecord, Trainer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -377,13 +378,18 @@ def test_clouds_without_a_surface_are_refused(points: np.ndarray):
 
 
 @pytest.mark.slow
-def test_three_hundred_small_steps_find_a_disc():
-    cloud = disc()
+def test_three_hundred_small_steps_find_a_bowl():
+    rng = np.random.default_rng(0)
+    height, angle = rng.uniform(-1, 0, 3000), 2 * np.pi * rng.random(3000)
+    radius = np.sqrt(1 - height**2)
+    normals = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], 1)
+    cloud = 0.5 * normals + [0, 0, 0.25]
     field = Trainer()(DistanceStage(cloud, SMALL, OBJECT, 0.25, seed=0, device="cpu", width=128))
-    mesh: trimesh.Trimesh = published_surface(field.evaluate, cloud, 64)
-    assert np.abs(np.asarray(mesh.vertices)[:, 2]).mean() < 0.01
-    normals = normals_at(field, cloud[np.linalg.norm(cloud, axis=1) < 0.4])
-    assert np.median(np.abs(normals[:, 2])) > 0.98
+    assert field.evaluate(cloud)[0].mean() < 2e-3
+    assert np.median(np.abs((normals_at(field, cloud) * normals).sum(1))) > 0.99
+    found = surface_of(NetworkSheets.trained(field, cloud), step=1.25)
+    vertices = np.asarray(found.mesh.vertices) - [0, 0, 0.25]
+    assert not found.closed and np.abs(np.linalg.norm(vertices, axis=1) - 0.5).mean() < 3e-3
 
 
 KILLED = f"""
