@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PREVIEW_RESOLUTION = 64
 MEGABYTES = 600  # torch, the network and a million queries
 MEGABYTES_A_POINT = 5e-4
+MEGABYTES_A_ROW = 0.02  # of a batch: what nine layers are given, and their adjoints
 
 
 class LevelsetUdfConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -118,7 +119,8 @@ def estimate(cloud: PointCloud, config: LevelsetUdfConfig, device: str) -> Cost:
 
     count = len(distinct(cloud).points)
     plan = Plan.of(count, config.budget or default_budget(count, config.scene, device), config.scene)
-    return Cost(plan.passes * seconds_a_pass(device), MEGABYTES + MEGABYTES_A_POINT * count, "thin the cloud")
+    megabytes = MEGABYTES + MEGABYTES_A_POINT * count + MEGABYTES_A_ROW * (2 * plan.batch + plan.on_surface)
+    return Cost(plan.passes * seconds_a_pass(device), megabytes, "thin the cloud, or give a smaller --budget")
 
 
 def _normalised(cloud: PointCloud) -> tuple[PointCloud, Frame]:

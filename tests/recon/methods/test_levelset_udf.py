@@ -15,7 +15,7 @@ import torch
 
 from recon.errors import UserError
 from recon.inputs import PointCloud
-from recon.methods.levelset_udf import LevelsetUdfConfig, fit_to_minutes, levelset_udf
+from recon.methods.levelset_udf import LevelsetUdfConfig, estimate, fit_to_minutes, levelset_udf
 from recon.methods.levelset_udf.extraction import NetworkSheets
 from recon.methods.levelset_udf.field import DistanceField
 from recon.methods.levelset_udf.losses import OBJECT, SCENE, Weights, backpropagate, nearest
@@ -254,6 +254,14 @@ def test_minutes_become_the_largest_budget_that_fits(monkeypatch: pytest.MonkeyP
 def test_a_budget_can_be_measured_on_this_machine():
     budget = fit_to_minutes(PointCloud(disc(500)), LevelsetUdfConfig(), "cpu", 10.0).budget
     assert budget is not None and 1e-4 < budget <= 1
+
+
+def test_the_cost_is_that_of_the_plan(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("recon.methods.levelset_udf.plan.seconds_a_pass", lambda device: 1e-5)
+    full = estimate(PointCloud(disc(10_000)), LevelsetUdfConfig(budget=1.0), "cpu")
+    assert full.seconds == pytest.approx(40_000 * 70_000 * 1e-5)
+    reduced = estimate(PointCloud(disc(10_000)), LevelsetUdfConfig(), "cpu")
+    assert reduced.seconds < 210 and reduced.megabytes < full.megabytes
 
 
 # --- surfaces and points ---------------------------------------------------------------------------------------------
