@@ -11,6 +11,7 @@ import numpy as np
 from recon.errors import UserError
 from recon.formats.meshes import float32_loses, mesh_format_of, read_scene, whole, write_scene
 from recon.scene import Scene
+from render.meshes import own_colors
 
 if TYPE_CHECKING:
     import trimesh
@@ -71,7 +72,7 @@ def what_is_lost(scene: Scene, target: Path) -> list[str]:
     if len(scene.objects) > 1 and not row.keeps_objects:
         lost.append(f"{row.name} holds one mesh: the {len(scene.objects)} objects are joined, their names lost")
     if row.name == "STL":
-        if scene.labels:
+        if scene.labels or own_colors(whole(scene))[0]:
             lost.append("STL holds no colours")
         if float32_loses(np.asarray(whole(scene).vertices)):
             lost.append("STL holds float32 only: this far from the origin coordinates lose digits; PLY keeps them")

@@ -64,15 +64,15 @@ class Page:
         self.server = server
         self.frame = Frame.fitting(bounds, unit, up)
         self.facts = server.gui.add_markdown("", order=0)
-        self.axis = nearest_axis(up)
+        axis = nearest_axis(up)
         self._corners = self.frame.from_user(np.stack(np.meshgrid(*bounds.T), -1).reshape(-1, 3))
-        viewpoint = overview(self.axis, self._corners).position
+        viewpoint = overview(axis, self._corners).position
         self.section = SectionControls(server, self.frame, bounds, viewpoint, self._redraw)
         self.labels = LabelControls(server, {}, self._restyle)
         self.surfaces = SurfaceLayer(server, self.section, self.labels)
         self.input: InputLayer | None = None if input is None else kind_of(input).layer(self, input)
         self._measure = MeasureTool(server, self.frame, self.surfaces.visible_triangles, self._touchable_points)
-        self._view = ViewControls(server, self.axis, self._corners)
+        self._view = ViewControls(server, axis, self._corners)
         server.gui.main_panel.dock_right()
         server.gui.main_panel.set_width(PANEL_WIDTH)
         self.show([])
@@ -87,6 +87,11 @@ class Page:
         self.surfaces.show(surfaces, self.labels)
         if self.input is not None:
             self.input.show(surfaces, self.labels)
+
+    @property
+    def right(self) -> Float[np.ndarray, "3"]:
+        """The direction to the right as first seen."""
+        return self._view.right
 
     def make_room(self, aside: Float[np.ndarray, "3"]) -> None:
         """Looks at the content and at as much again, moved by that vector."""

@@ -11,7 +11,6 @@ from jaxtyping import Float, Float64
 from app.viewer.layer import ORIGIN, Layer
 from app.viewer.point_colors import choices, point_colors
 from app.viewer.preparation import Preparation
-from app.viewer.viewpoint import stage_axes
 from recon.formats import PointOptions
 from recon.inputs import PointCloud
 
@@ -39,7 +38,9 @@ class PointLayer(Layer):
             self.place = page.server.gui.add_dropdown("Show", (OVER, BESIDE, HIDDEN), visible=False)
             self.choice = page.server.gui.add_dropdown("Colour", choices(cloud, with_surface=False))
             self._legend = page.server.gui.add_html("", visible=False)
-            self.scale_end = page.server.gui.add_number("Scale to", 0.0, min=0.0, hint="0 fits it", visible=False)
+            self.scale_end = page.server.gui.add_number(
+                "Scale to", 0.0, min=0.0, hint="0 fits the distances", visible=False
+            )
             self.size = page.server.gui.add_slider("Size", *SIZES, SIZES[0], SIZES[0])
             self._said = page.server.gui.add_markdown("")
         self.replace(cloud)
@@ -117,7 +118,7 @@ class PointLayer(Layer):
         """Where the points are moved: to the right of the surface, as seen at first, where they stand beside it."""
         if self.place.value != BESIDE:
             return ORIGIN
-        right = stage_axes(self._page.axis)[0]
+        right = self._page.right
         return GAP * np.ptp(self._places @ right) * right
 
     def _fitting_size(self) -> float:

@@ -55,6 +55,11 @@ class ViewControls:
         camera.fov, camera.near, camera.far = float(np.radians(FIELD_OF_VIEW)), NEAR, FAR
         self._turn_up()
 
+    @property
+    def right(self) -> Float[np.ndarray, "3"]:
+        """The direction to the right as first seen."""
+        return overview(self._up.value, self._corners).world_to_camera[0, :3]
+
     def fit(self, corners: Float[np.ndarray, "n 3"]) -> None:
         """Looks at other corners from now on."""
         self._corners = corners

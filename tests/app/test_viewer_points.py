@@ -59,7 +59,7 @@ def test_a_section_takes_the_points_beyond_it_away(server, cloud):  # noqa: F811
 def test_points_stand_beside_the_surface_or_are_hidden(server, cloud):  # noqa: F811
     page = open_page(server, Content("ball", ball(), cloud))
     page.input.place.value = "beside it"
-    wait_until(lambda: page.input.points["/points"].position[0] > 1.9)
+    wait_until(lambda: np.linalg.norm(page.input.points["/points"].position) > 1.9)
     page.input.place.value = "hidden"
     wait_until(lambda: not page.input.points)
     assert page.input.touchable_points() is None
