@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from app.distance_scale import scale_color
+from app.inspection_points import describe_points
 from app.markup import Markup, element, joined, picture, table
 from app.report_evidence import LEAST_SCALE, Distances
 from app.report_pictures import PALE, Image, backdrop, result_pictures
@@ -48,18 +50,18 @@ class PointEvidence:
         return self.drawn.points
 
     def understood(self, name: str) -> str:
-        cloud = self.cloud
-        known = {
-            "normals": cloud.normals,
-            "colours": cloud.colors,
-            "intensity": cloud.intensity,
-            "classes": cloud.classification,
-        }
-        unit = "" if cloud.unit == "unknown" else f" {cloud.unit}"
-        size = " × ".join(f"{side:.4g}" for side in np.ptp(cloud.points, axis=0))
-        having = " and ".join(what for what, values in known.items() if values is not None)
+        facts = describe_points(self.cloud, Path(name), "")
+        known = {"normals": "normals", "colors": "colours", "intensity": "intensity", "classes": "classes"}
+        having = " and ".join(word for key, word in known.items() if facts[key])
+        unit = "" if self.cloud.unit == "unknown" else f" {self.cloud.unit}"
+        size = " × ".join(f"{side:.4g}" for side in facts["extent"]["size"])
+        low, median, high = (f"{facts['spacing'][key]:.3g}" for key in ("low", "median", "high"))
         unknown = "" if unit else " The unit of length is unknown."
-        return f"{len(cloud.points):,} points{having and f' with {having}'}; {size}{unit}.{unknown}"
+        return (
+            f"{facts['points']:,} points{having and f' with {having}'}; {size}{unit}; the nearest neighbour is "
+            f"{median}{unit} away ({low} to {high} for 90 % of the points), and 12 neighbours lie "
+            f"{facts['roughness']:.3g}{unit} off their plane.{unknown}"
+        )
 
     def pictures(self, cameras: Sequence[Camera]) -> tuple[list[Image], str]:
         colors = PLAIN if self.drawn.colors is None else self.drawn.colors / 255

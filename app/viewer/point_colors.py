@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
 from app.distance_scale import css_gradient, scale_color
+from app.inspection_points import CLASS_NAMES
 from recon.inputs import PointCloud, distinct_color
 from render.meshes import to_bytes
 
@@ -73,7 +74,7 @@ def _classes(ids: UInt8[np.ndarray, " k"], palette: UInt8[np.ndarray, "k 3"]) ->
     """A square of its colour before each class."""
     entries = "".join(
         f'<span style="white-space:nowrap;margin-right:0.8em"><span style="display:inline-block;width:0.8em;'
-        f'height:0.8em;background:rgb({",".join(map(str, color))})"></span> {number}</span> '
+        f'height:0.8em;background:rgb({",".join(map(str, color))})"></span> {CLASS_NAMES.get(number, number)}</span> '
         for number, color in zip(ids.tolist(), palette.tolist(), strict=True)
     )
     return f'<div style="padding:0 0.75em 0.4em;font-size:0.8em">{entries}</div>'

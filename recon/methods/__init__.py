@@ -53,7 +53,7 @@ class Method:
         return None if cost is None else Cost(*cost)
 
 
-METHODS: tuple[Method, ...] = (
+METHODS: tuple[Method, ...] = (  # of each kind of input the one that suits most comes first
     Method(
         name="least-bending",
         takes=CrossSections,
@@ -100,6 +100,16 @@ METHODS: tuple[Method, ...] = (
         estimate="estimate",
     ),
     Method(
+        name="sheets",
+        takes=PointCloud,
+        inputs="points (with or without noise, of open or closed surfaces)",
+        good_for="the default for points: seconds on a CPU, clean borders, closed things closed",
+        source="locally aligned implicit moving least squares with dual contouring, Relief's own; compare Kolluri 2005",
+        module="recon.methods.sheets",
+        function="sheets",
+        config="SheetsConfig",
+    ),
+    Method(
         name="levelset-udf",
         takes=PointCloud,
         inputs="points",
@@ -110,16 +120,6 @@ METHODS: tuple[Method, ...] = (
         config="LevelsetUdfConfig",
         budget="fit_to_minutes",
         estimate="estimate",
-    ),
-    Method(
-        name="sheets",
-        takes=PointCloud,
-        inputs="points (with or without noise, of open or closed surfaces)",
-        good_for="the default for points: seconds on a CPU, clean borders, closed things closed",
-        source="locally aligned implicit moving least squares with dual contouring, Relief's own; compare Kolluri 2005",
-        module="recon.methods.sheets",
-        function="sheets",
-        config="SheetsConfig",
     ),
     Method(
         name="poisson",
