@@ -42,7 +42,6 @@ from recon.metrics import compare
 from recon.scene import Frame
 from recon.training import Trainer
 
-TSHIRT = Case("tshirt_open", 20_000)
 SMALL = Plan(iterations=1500, batch=500, on_surface=500)
 SMALL_WIDTH = 128
 SEEDS = (0, 1, 2)
@@ -52,6 +51,7 @@ def main() -> None:
     """Prints a line for each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=float, default=None)
+    parser.add_argument("--noise", type=float, default=0.0, help="percent of the diagonal")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--folder", type=Path, default=None, help="takes checkpoints, from which the same command goes on"
@@ -59,9 +59,10 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cloud, truth = cloud_of(TSHIRT, FROM_FILE), truth_of(TSHIRT.input)
+    case = Case("tshirt_open", 20_000, options.noise)
+    cloud, truth = cloud_of(case, FROM_FILE), truth_of(case.input)
     if cloud is None:
-        sys.exit("the T-shirt is missing: RELIEF_DATA names the folder of the data")
+        sys.exit(f"no cloud of the T-shirt with {options.noise} % of noise; RELIEF_DATA names the folder of the data")
     if options.ablation:
         for projection, seed in product((OBJECT.projection, 0.0), SEEDS):
             mesh, seconds = _small(cloud, projection, seed)

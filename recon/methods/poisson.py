@@ -21,7 +21,7 @@ from recon.errors import UserError
 from recon.inputs import PointCloud
 from recon.methods.tangent_planes import distinct, oriented_normals, spacing
 from recon.scene import Frame, Scene
-from recon.surface.cleaning import without_holes
+from recon.surface.cleaning import split_non_manifold, without_holes
 from recon.surface.colors import carried
 from recon.surface.topology import Topology
 
@@ -117,11 +117,11 @@ class PoissonStage:
     def result(self) -> trimesh.Trimesh:
         import trimesh
 
-        if self.is_closed:
-            return without_holes(trimesh.Trimesh(self.vertices, self.faces, process=False), len(self.faces))
-        mesh = trimesh.Trimesh(self.vertices, self.faces[self._near_faces], process=False)
+        faces = self.faces if self.is_closed else self.faces[self._near_faces]
+        mesh = trimesh.Trimesh(self.vertices, faces, process=False)
         mesh.remove_unreferenced_vertices()
-        return mesh
+        mesh = split_non_manifold(mesh)  # Poisson's parts touch each other at edges where the points are noisy
+        return without_holes(mesh, len(faces)) if self.is_closed else mesh
 
     @property
     def is_closed(self) -> bool:
