@@ -7,7 +7,7 @@ come from halving the points along the longest side of their box until no part h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
@@ -41,6 +41,11 @@ class Blocks:
         starts = np.concatenate([[0], np.cumsum([len(part) for part in members])])
         return cls(points[order], order, starts, np.array(low), np.array(high))
 
+    def holding(self, points: Float64[np.ndarray, "m 3"], counts: list[int]) -> Blocks:
+        """The same boxes with other points, so many in each, block by block."""
+        order, starts = np.arange(len(points), dtype=np.int32), np.concatenate([[0], np.cumsum(counts)])
+        return replace(self, points=points, order=order, starts=starts)
+
     def __len__(self) -> int:
         return len(self.low)
 
@@ -52,7 +57,7 @@ class Blocks:
         """Where the points stand that lie in block b or within `reach` of its box; those of the block come first."""
         low, high = self.low[b] - reach, self.high[b] + reach
         found = [np.arange(self.starts[b], self.starts[b + 1])]
-        for other in np.flatnonzero(((self.low < high) & (self.high > low)).all(1)):
+        for other in np.flatnonzero(((self.low < high) & (self.high > low)).all(1)).tolist():
             if other != b:
                 part = self.points[self.members(other)]
                 found.append(self.starts[other] + np.flatnonzero(_inside(part, low, high)))
@@ -62,7 +67,8 @@ class Blocks:
         """That many spacings of the sparsest block in question: block b, or one that near it."""
         near = spacings * spacing[b]
         touched = ((self.low < self.high[b] + near) & (self.high > self.low[b] - near)).all(1)
-        extent = np.ptp(self.points[self.members(b)], axis=0)
+        part = self.points[self.members(b)]
+        extent = np.ptp(part, axis=0) if len(part) else np.zeros(3)
         return float(max(near, min(spacings * spacing[touched].max(), FARTHEST * np.linalg.norm(extent))))
 
     def spacings(self) -> Float64[np.ndarray, " b"]:
@@ -96,14 +102,14 @@ def _halved(
 
 
 def _inside(points: Float64[np.ndarray, "n 3"], low: np.ndarray, high: np.ndarray) -> Bool[np.ndarray, " n"]:
-    return ((points >= low) & (points < high)).all(1)
+    return np.all((points >= low) & (points < high), axis=1)
 
 
 def _sparse_spacing(points: Float64[np.ndarray, "n 3"]) -> float:
-    """sqrt(area per point) in the sparse parts of a surface, from the discs out to the 8th neighbours of some points."""
+    """sqrt(area per point) in the sparse parts of a surface, from discs out to the 8th neighbours of some points."""
     neighbour = min(SPACING_NEIGHBOUR, len(points) - 1)
     if neighbour == 0:
         return 0.0
     sample = points[:: max(1, len(points) // SAMPLE)]
-    radius = KDTree(points, balanced_tree=False).query(sample, [neighbour + 1])[0]
+    radius = KDTree(points, balanced_tree=False).query(sample, neighbour + 1)[0][:, -1]
     return float(np.quantile(radius, SPARSE_QUANTILE) * np.sqrt(np.pi / neighbour))

@@ -42,9 +42,9 @@ class Tile(NamedTuple):
 
     def owns(self, places: Float64[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Whether the places lie in the tile's block."""
-        return ((places >= self.low) & (places < self.high)).all(1)
+        return np.all((places >= self.low) & (places < self.high), axis=1)
 
     def undisturbed(self, places: Float64[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Whether the surface at the places is what it would be with all samples of the cloud."""
         clear = UNDISTURBED * self.margin
-        return ((places >= self.low - clear) & (places < self.high + clear)).all(1)
+        return np.all((places >= self.low - clear) & (places < self.high + clear), axis=1)

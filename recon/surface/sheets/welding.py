@@ -22,7 +22,7 @@ SAME_PLACE = 1e-6  # of the lattice's step
 
 
 class _Sides(NamedTuple):
-    """Sides of faces that have no neighbour in their piece: from vertex to vertex, and the part and piece they are of."""
+    """Sides of faces that have no neighbour in their piece: from vertex to vertex, and their part and piece."""
 
     start: Int64[np.ndarray, " s"]
     end: Int64[np.ndarray, " s"]
@@ -102,8 +102,8 @@ def _run_alike(
 def _parts_together(
     count: int, here: Int64[np.ndarray, " m"], there: Int64[np.ndarray, " m"], same_way: Bool[np.ndarray, " m"]
 ) -> tuple[Int64[np.ndarray, " p"], Bool[np.ndarray, " p"]]:
-    """For each part the number of the surface that it belongs to, and whether to turn its faces, so that sides that match
-    run opposite ways. Found on a double cover: every part stands there twice, as it is and turned."""
+    """For each part the number of the surface that it belongs to, and whether to turn its faces, so that sides that
+    match run opposite ways. Found on a double cover: every part stands there twice, as it is and turned."""
     other = np.where(same_way, count, 0)
     a, b = np.concatenate([here, here + count]), np.concatenate([there + other, there + count - other])
     cover = _components(2 * count, a, b)
@@ -135,7 +135,7 @@ def _fans(
     turned: Bool[np.ndarray, " p"],
     closed: bool,
 ) -> tuple[Float64[np.ndarray, "l 3"], Int32[np.ndarray, "c 3"], Int32[np.ndarray, " c"]]:
-    """Centres and faces of the fans that close the loops of the sides `alone`, and the part that each face is joined to."""
+    """Centres and faces of the fans that close loops of the sides `alone`, and the part that each face is joined to."""
     part = sides.part[alone]
     start = np.where(turned[part], sides.end[alone], sides.start[alone])
     end = np.where(turned[part], sides.start[alone], sides.end[alone])
