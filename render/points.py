@@ -95,7 +95,7 @@ def _nearest(
 
 
 def _inside(pixel: Int64[np.ndarray, "n 2"], size: Int64[np.ndarray, "2"]) -> Bool[np.ndarray, " n"]:
-    return ((pixel >= 0) & (pixel < size)).all(1)
+    return np.all((pixel >= 0) & (pixel < size), axis=1)
 
 
 def _averaged(

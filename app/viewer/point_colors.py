@@ -27,8 +27,8 @@ class PointColors:
 def choices(cloud: PointCloud, with_surface: bool) -> tuple[str, ...]:
     """What the colours of this cloud can say, the best first."""
     known = {"own colours": cloud.colors, "class": cloud.classification, "intensity": cloud.intensity}
-    known["distance"] = with_surface or None
-    return (*(name for name, values in known.items() if values is not None), "height", "plain")
+    own = (name for name, values in known.items() if values is not None)
+    return (*own, *(["distance"] if with_surface else []), "height", "plain")
 
 
 def point_colors(

@@ -108,6 +108,7 @@ METHODS: tuple[Method, ...] = (  # of each kind of input the one that suits most
         module="recon.methods.sheets",
         function="sheets",
         config="SheetsConfig",
+        estimate="estimate",
     ),
     Method(
         name="levelset-udf",
