@@ -58,12 +58,14 @@ def vertices(cloud: PointCloud) -> Float[np.ndarray, "n 3"]:
 
 
 def evidence(scene: Scene, cloud: PointCloud) -> PointEvidence:
+    """The points, how far they lie from the result, and where that ends."""
     from app.report_points import PointEvidence
 
     return PointEvidence(scene, cloud)
 
 
 def layer(page: Page, cloud: PointCloud) -> PointLayer:
+    """The folder "Points"."""
     from app.viewer.points import PointLayer
 
     return PointLayer(page, cloud)

@@ -63,12 +63,14 @@ def vertices(sections: CrossSections) -> Float[np.ndarray, "n 3"]:
 
 
 def evidence(scene: Scene, sections: CrossSections) -> SliceEvidence:
+    """The slices as sheets, and how far their contours lie from the result."""
     from app.report_slices import SliceEvidence
 
     return SliceEvidence(scene, sections)
 
 
 def layer(page: Page, sections: CrossSections) -> SliceLayer:
+    """The folder "Input slices"."""
     from app.viewer.slices import SliceLayer
 
     return SliceLayer(page, sections)

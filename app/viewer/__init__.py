@@ -1,4 +1,4 @@
-"""The viewer: a page in the browser that shows meshes, slices and sections, also while they are being made."""
+"""The viewer: a page in the browser that shows meshes, slices, points and sections, also while they are being made."""
 
 from app.viewer.content import Content as Content
 from app.viewer.content import load as load

@@ -11,6 +11,7 @@ from app.viewer import Content, LivePreview, load
 from app.viewer.measure import first_point
 from app.viewer.serving import open_page
 from recon.formats import PointOptions, read
+from recon.formats.meshes import read_scene
 from recon.formats.ply_points import write_points
 from recon.inputs import PointCloud
 from recon.scene import Frame, Scene
@@ -96,6 +97,28 @@ def test_too_much_taken_away_is_one_sentence_on_the_page(server, cloud, tmp_path
         box.value = (box.min, box.min)
     wait_until(lambda: "--crop" in tried.said.content.splitlines()[0])
     assert "points are taken" not in tried.said.content
+
+
+def test_a_mesh_is_shown_in_its_own_colours_also_where_it_is_cut(server, tmp_path):  # noqa: F811
+    """A sheet from black at x = 0 to white at x = 2, cut in the middle: its new edge is half as bright in bytes."""
+    corners = np.array([[0.0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0]])
+    colors = np.array([[0] * 3, [255] * 3, [255] * 3, [0] * 3], np.uint8)
+    sheet = trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], vertex_colors=colors, process=False)
+    page = open_page(server, Content("sheet", Scene(mesh=sheet)))
+    assert "/surfaces/0/shell" in page.surfaces.colored and page.surfaces.own_colors.visible
+    assert page.surfaces.boundaries.visible and len(page.surfaces.lines["/surfaces/0/boundary"].points) == 4
+    page.section.axis.value = "x"
+    page.section.sliders["x"].value = 1.0
+    page.section.cut.value = True
+    wait_until(lambda: "/surfaces/0/outline" in page.surfaces.lines)
+    assert "/surfaces/0/filling" not in page.surfaces.meshes
+    (tmp_path / "shell.glb").write_bytes(page.surfaces.colored["/surfaces/0/shell"].glb_data)
+    shell = read_scene(tmp_path / "shell.glb").mesh
+    edge = np.abs(page.frame.to_user(shell.vertices)[:, 0] - 1.0) < 1e-6
+    assert edge.any() and shell.visual.vertex_colors[edge, 0] == pytest.approx(128, abs=1)
+    page.surfaces.own_colors.value = False
+    wait_until(lambda: "/surfaces/0/shell" in page.surfaces.meshes)
+    assert not page.surfaces.colored
 
 
 def test_a_click_meets_the_nearest_point_on_its_way():
