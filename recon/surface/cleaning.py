@@ -193,5 +193,6 @@ def _mesh(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
 
 def _compact(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
     """The mesh with only those vertices that a face uses."""
-    used, renumbered = np.unique(faces, return_inverse=True)
-    return _mesh(vertices[used], renumbered.reshape(-1, 3))
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    return _mesh(vertices[used], (np.cumsum(used) - 1)[faces])

@@ -31,6 +31,7 @@ WIDTH = 2.0
 THRESHOLD = 0.85
 FARTHEST = 2.2
 MOST_EXPECTED = 20.0
+FACES_OF_A_CRUMB = 2000  # at most; a face has more than a hundredth of a sample's area
 AROUND = 36  # samples within two widths of a border
 AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
 OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
@@ -149,8 +150,10 @@ def without_crumbs(mesh: Mesh, field: SheetField) -> Mesh:
     """The mesh without the parts that are too small to be anything but noise: fewer than 20 samples' area."""
     vertices, faces = mesh
     part = Topology(faces, len(vertices)).part_of_face
-    spacing = field.spacing[field.tree.query(vertices[faces[:, 0]])[1]]
-    expected = np.bincount(part, _areas(mesh) / spacing**2)
+    expected = np.where(np.bincount(part) < FACES_OF_A_CRUMB, 0, np.inf)
+    small = np.flatnonzero(expected[part] == 0)
+    spacing = field.spacing[field.tree.query(vertices[faces[small, 0]])[1]]
+    expected += np.bincount(part[small], _areas(mesh)[small] / spacing**2, len(expected))
     if len(expected) == 0 or expected.max() < MOST_EXPECTED:
         return mesh
     return compact(Mesh(vertices, faces[(expected >= MOST_EXPECTED)[part]]))
@@ -158,8 +161,9 @@ def without_crumbs(mesh: Mesh, field: SheetField) -> Mesh:
 
 def compact(mesh: Mesh) -> Mesh:
     """The mesh with only those vertices that a face uses."""
-    used, renumbered = np.unique(mesh.faces, return_inverse=True)
-    return Mesh(mesh.vertices[used], renumbered.reshape(-1, 3))
+    used = np.zeros(len(mesh.vertices), bool)
+    used[mesh.faces] = True
+    return Mesh(mesh.vertices[used], (np.cumsum(used) - 1)[mesh.faces])
 
 
 def _turned_to(faces: Int64[np.ndarray, "f 3"], first: Bool[np.ndarray, "f 3"]) -> Int64[np.ndarray, "f 3"]:

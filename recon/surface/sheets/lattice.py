@@ -18,7 +18,7 @@ MOST_LEVELS = 6
 COORDINATE_BITS = 19  # a lattice has at most 2^19 steps a side
 BITS = np.int64(COORDINATE_BITS)
 OFFSET = np.int64(8)  # coordinates are at least this, so that neighbours are never negative
-NEIGHBOURS = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)], np.int64)
+AXIS_STEPS = tuple(np.int64(1) << (n * BITS) for n in range(3))  # between the keys of neighbours along each axis
 CUBE = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.int64)
 
 
@@ -50,8 +50,7 @@ class Lattice:
     @property
     def edge_lengths(self) -> Float64[np.ndarray, "e"]:
         """In the points' coordinates."""
-        ends = self.corners[self.edges]
-        return self.step * (ends[:, 1] - ends[:, 0]).sum(1)
+        return self.step * _edge_sides(self.corners, self.edges)
 
 
 def lattice_around(
@@ -100,7 +99,7 @@ def _with_leaves(
     """The lattice of these leaves."""
     cell_keys = _cell_keys(cells, levels)
     cell_table = hash_table(cell_keys)
-    corner_keys = _distinct(_corner_keys(cells, levels))
+    corner_keys = _corner_keys(cells, levels)
     corner_table = hash_table(corner_keys)
     corners = _unpacked(corner_keys)
     edges, axis, edge_at = _minimal_edges(cells, levels, len(corners), *corner_table)
@@ -128,10 +127,10 @@ def _leaves(seeds: list[Int64[np.ndarray, "_"]]) -> tuple[Int64[np.ndarray, "c 3
 
 
 def _dilated(keys: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "m"]:
-    """The cubes with all their neighbours."""
-    if len(keys) == 0:
-        return keys
-    return _distinct((keys[:, None] + (_packed(NEIGHBOURS + 1) - _packed(np.ones((1, 3), np.int64)))).ravel())
+    """The cubes with all their neighbours, ascending like the keys: along one axis after the other."""
+    for step in AXIS_STEPS:
+        keys = _merged(_merged(keys - step, keys), keys + step)
+    return keys
 
 
 def _packed(coordinates: Int64[np.ndarray, "n 3"]) -> Int64[np.ndarray, "n"]:
@@ -148,10 +147,15 @@ def _cell_keys(cells: Int64[np.ndarray, "c 3"], levels: Int8[np.ndarray, "c"]) -
     return _packed(cells) + (levels.astype(np.int64) << (3 * BITS))
 
 
-def _corner_keys(cells: Int64[np.ndarray, "c 3"], levels: Int8[np.ndarray, "c"]) -> Int64[np.ndarray, "8c"]:
-    side = np.int64(1) << levels.astype(np.int64)
-    corner = _packed(CUBE)
-    return (_packed(cells)[:, None] + side[:, None] * corner).ravel()
+def _corner_keys(cells: Int64[np.ndarray, "c 3"], levels: Int8[np.ndarray, "c"]) -> Int64[np.ndarray, "k"]:
+    """The corners of all leaves, ascending."""
+    found = np.empty(0, np.int64)
+    for level in range(int(levels.max(initial=-1)) + 1):
+        keys = np.sort(_packed(cells[levels == level]))
+        for step in AXIS_STEPS:
+            keys = _merged(keys, keys + (step << level))
+        found = _merged(found, keys)
+    return found
 
 
 @njit(cache=True)
@@ -167,6 +171,34 @@ def _distinct(keys):
     found = found[:count].copy()
     found.sort()
     return found
+
+
+@njit(cache=True)
+def _merged(a, b):
+    """The keys of two ascending arrays, each once, ascending."""
+    found = np.empty(len(a) + len(b), np.int64)
+    i = j = count = 0
+    while i < len(a) or j < len(b):
+        if j == len(b) or (i < len(a) and a[i] <= b[j]):
+            key = a[i]
+            i += 1
+        else:
+            key = b[j]
+            j += 1
+        if count == 0 or found[count - 1] != key:
+            found[count] = key
+            count += 1
+    return found[:count].copy()
+
+
+@njit(cache=True)
+def _edge_sides(corners, edges):
+    """How many of the finest steps every edge is long."""
+    sides = np.zeros(len(edges), np.int64)
+    for e in range(len(edges)):
+        for k in range(3):
+            sides[e] += corners[edges[e, 1], k] - corners[edges[e, 0], k]
+    return sides
 
 
 @njit(cache=True)
