@@ -125,8 +125,8 @@ def _one(x, r, points, axes, spacing, neighbours, axis, foot):
         gap = SHEET_GAP * spacing[r]
         narrow = -0.5 / (WIDTH * spacing[r]) ** 2
         base = (p0 - x0) ** 2 + (p1 - x1) ** 2 + (p2 - x2) ** 2 if k == 0 else 0.0
-        weight, along = 1e-300, 0.0
-        s0, s1, s2 = 1e-300 * r0, 1e-300 * r1, 1e-300 * r2
+        weight, along = 1e-150, 0.0  # far from all samples it is the reference that counts; its square is no zero
+        s0, s1, s2 = 1e-150 * r0, 1e-150 * r1, 1e-150 * r2
         closest, closest_at = np.inf, r
         for j in neighbours[r]:
             a0, a1, a2 = points[j, 0] - p0, points[j, 1] - p1, points[j, 2] - p2
