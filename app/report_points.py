@@ -108,7 +108,7 @@ def _loops(boundary: Boundary, unit: str) -> Markup:
     rows = []
     for loop, length in enumerate(boundary.lengths[:LOOPS_LISTED]):
         ends = boundary.segments[boundary.loop == loop].reshape(-1, 3)
-        size = " × ".join(f"{side:.3g}" for side in np.ptp(ends, axis=0))
+        size = " × ".join(f"{side:.4g}" for side in np.ptp(ends, axis=0))
         middle = ", ".join(f"{value:.6g}" for value in (ends.min(0) + ends.max(0)) / 2)
         rows.append([str(loop + 1), f"{length:.4g}", size, middle])
     more = len(boundary.lengths) - len(rows)
