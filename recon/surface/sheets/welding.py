@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
+from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -140,7 +141,9 @@ def _fans(
     start = np.where(turned[part], sides.end[alone], sides.start[alone])
     end = np.where(turned[part], sides.start[alone], sides.end[alone])
     met, at = np.unique(np.stack([start, end]), return_inverse=True)
-    loop = _components(len(met), *at.reshape(2, -1))[at.reshape(2, -1)[0]]
+    loop = _simple_loops(*at.reshape(2, -1), len(met))
+    alone, part, start, end = (values[loop >= 0] for values in (alone, part, start, end))
+    loop = loop[loop >= 0]
     loops = int(loop.max(initial=-1)) + 1
     length = np.maximum(np.bincount(loop, minlength=loops), 1)
     centers = np.stack([np.bincount(loop, vertices[start, axis], loops) for axis in range(3)], 1) / length[:, None]
@@ -155,6 +158,44 @@ def _fans(
     number, which = np.cumsum(filled) - 1, filled[loop]
     caps = np.stack([end[which], start[which], len(vertices) + number[loop[which]]], 1)
     return centers[filled], caps.astype(np.int32), part[which].astype(np.int32)
+
+
+@njit(cache=True)
+def _simple_loops(start, end, count):
+    """For each side the loop that it is part of, -1 for none. A loop comes through each of its vertices once: where it
+    touches itself there are two."""
+    first = np.zeros(count + 1, np.int64)  # where the sides that leave each vertex begin in `order`
+    for vertex in start:
+        first[vertex + 1] += 1
+    for vertex in range(count):
+        first[vertex + 1] += first[vertex]
+    order, filled = np.empty(len(start), np.int64), first[:-1].copy()
+    for side in range(len(start)):
+        order[filled[start[side]]] = side
+        filled[start[side]] += 1
+    loop, loops = np.full(len(start), np.int64(-1)), 0
+    leaving, on_path = first[:-1].copy(), np.zeros(count, np.bool_)
+    path, length = np.empty(len(start), np.int64), 0
+    for seed in range(count):
+        vertex = seed
+        while leaving[vertex] < first[vertex + 1]:
+            path[length] = order[leaving[vertex]]
+            leaving[vertex] += 1
+            on_path[vertex] = True
+            vertex = end[path[length]]
+            length += 1
+            if on_path[vertex]:  # back at it: what lies between is a loop
+                closing = np.int64(-1)
+                while closing != vertex:
+                    length -= 1
+                    closing = start[path[length]]
+                    loop[path[length]] = loops
+                    on_path[closing] = False
+                loops += 1
+        while length > 0:  # an end: these sides are of no loop
+            length -= 1
+            on_path[start[path[length]]] = False
+    return loop
 
 
 def _volumes(

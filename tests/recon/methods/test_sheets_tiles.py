@@ -200,6 +200,21 @@ def test_sheets_that_touch_at_a_seam_are_not_welded_to_each_other() -> None:
     assert topology.non_manifold_edges == 0
 
 
+def test_a_crack_that_touches_itself_gets_a_fan_on_either_side() -> None:
+    ball = trimesh.creation.icosphere(3)
+    vertices, faces = np.asarray(ball.vertices), np.asarray(ball.faces)
+    at = int(np.abs(vertices[:, 2]).argmin())
+    fan = np.flatnonzero((faces == at).any(1))
+    one = fan[0]
+    other = next(n for n in fan if len(np.intersect1d(faces[n], faces[one])) == 1)
+    kept = np.setdiff1d(np.arange(len(faces)), [one, other])
+    upper = vertices[faces[kept]].mean(1)[:, 2] > 0
+    mesh = welded([Mesh(vertices, faces[kept][upper]), Mesh(vertices, faces[kept][~upper])], 1.0, True)
+    topology = Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices))
+    assert topology.is_watertight
+    assert topology.non_manifold_edges == 0
+
+
 def test_a_crack_along_a_seam_of_a_closed_thing_is_filled() -> None:
     ball = trimesh.creation.icosphere(3)
     vertices, faces = np.asarray(ball.vertices), np.asarray(ball.faces)
