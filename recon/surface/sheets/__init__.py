@@ -60,12 +60,13 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     points, steps = np.concatenate([field.points, outward.points]), np.concatenate([steps, steps[outward.samples]])
     tile = tile or Tile.everywhere(points.min(0) - OFF_GRID * base, base)
     lattice = lattice_around(points, steps, base, tile.origin)
-    lattice, evidence = _covering(lattice, field, tile.undisturbed, False, REACH)
+    evidence = gathered(lattice, field.at(lattice.corner_positions), field, tile.undisturbed)
+    lattice, evidence = _covering(lattice, evidence, field, tile.undisturbed, False, REACH)
     why = "that was asked for"
     if closed is None:
         closed, why = _is_closed(lattice, evidence, field, tile)
     if closed:
-        lattice, evidence = _covering(lattice, field, tile.undisturbed, True, CLOSED_REACH)
+        lattice, evidence = _covering(lattice, evidence, field, tile.undisturbed, True, CLOSED_REACH)
         mesh = _parted(_on_sheets(_mesh(lattice, evidence, True, CLOSED_REACH), field, lattice.step))
         mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True), field)
         return Surface(_outward(piece_in(tile, mesh)), True, why)
@@ -96,10 +97,9 @@ def _beyond_borders(field: SheetField) -> _Outward:
 
 
 def _covering(
-    lattice: Lattice, field: SheetField, within: Region, closed: bool, reach: float
+    lattice: Lattice, evidence: Evidence, field: SheetField, within: Region, closed: bool, reach: float
 ) -> tuple[Lattice, Evidence]:
     """The lattice extended until there are leaves around all crossings, and its evidence."""
-    evidence = gathered(lattice, field.at(lattice.corner_positions), field, within)
     for _ in range(ROUNDS):
         found = decided(lattice, evidence, closed, reach)
         bare = (lattice.edge_cells[found.edge] < 0).any(1)
