@@ -111,20 +111,30 @@ def estimate(cloud: PointCloud, config: SheetsConfig, device: str) -> Cost:
 def _in_blocks(
     points: Float64[np.ndarray, "n 3"], config: SheetsConfig, frame: Frame, train: Trainer
 ) -> tuple[Sheets, Surface]:
-    """The sheets of the cloud and their surface, block by block. The thing is closed if nothing in any tile speaks
-    against that; as soon as something does, the tiles before are made once more, as parts of an open surface."""
+    """The sheets of the cloud and their surface, block by block."""
+    blocks, fitted = _fitted(points, train)
+    found = _in_tiles(blocks, fitted, config, frame, train)
+    return fitted.sheets(np.argsort(fitted.kept)), found
+
+
+def _fitted(points: Float64[np.ndarray, "n 3"], train: Trainer) -> tuple[Blocks, _Samples]:
+    """The samples of all sheets, and the blocks that they lie in."""
     blocks = Blocks.of(points, MOST_IN_A_BLOCK)
     spacings = blocks.spacings()
     fits = [train(_BlockFit(blocks, b, blocks.reach(b, FIT_MARGIN, spacings))) for b in range(len(blocks))]
-    fitted = _Fitted(*(np.concatenate(values) for values in zip(*fits, strict=True)))
-    _require_enough(len(fitted.points))
-    blocks = blocks.holding(fitted.points, [len(fit.points) for fit in fits])
-    del fits
-    tiles = _tiles(blocks, fitted.spacing, config.step)
+    samples = _Samples(*(np.concatenate(values) for values in zip(*fits, strict=True)))
+    _require_enough(len(samples.points))
+    return blocks.holding(samples.points, [len(fit.points) for fit in fits]), samples
+
+
+def _in_tiles(blocks: Blocks, samples: _Samples, config: SheetsConfig, frame: Frame, train: Trainer) -> Surface:
+    """The surface, tile by tile. The thing is closed if nothing in any tile speaks against that; as soon as something
+    does, the tiles before are made once more, as parts of an open surface."""
+    tiles = _tiles(blocks, samples.spacing, config.step)
 
     def made(b: int, wanted: bool | None) -> Surface:
         around = partial(blocks.around, b, tiles[b].margin)
-        return train(_Surface(lambda: fitted.sheets(around()), config.step, wanted, frame, tiles[b]))
+        return train(_Surface(lambda: samples.sheets(around()), config.step, wanted, frame, tiles[b]))
 
     wanted, why = config.wanted, ""
     pieces: list[Surface] = []
@@ -136,8 +146,7 @@ def _in_blocks(
             wanted = False
             pieces[:b] = [made(earlier, False) for earlier in range(b)]
     closed = pieces[-1].closed
-    mesh = welded([piece.mesh for piece in pieces], tiles[0].base, closed)
-    return fitted.sheets(np.argsort(fitted.kept)), Surface(mesh, closed, why)
+    return Surface(welded([piece.mesh for piece in pieces], tiles[0].base, closed), closed, why)
 
 
 def _tiles(blocks: Blocks, spacing: Float32[np.ndarray, " n"], step: float) -> list[Tile]:
@@ -237,18 +246,18 @@ class _BlockFit:
 
     def __init__(self, blocks: Blocks, block: int, reach: float) -> None:
         self.blocks, self.block, self.reach = blocks, block, reach
-        self.fitted: _Fitted | None = None
+        self.fitted: _Samples | None = None
 
     def step(self, i: int) -> dict[str, float]:
         around = self.blocks.around(self.block, self.reach)
         try:
             found = fit_sheets(self.blocks.points[around])
         except ValueError:  # points in one place or on one line, in this block
-            self.fitted = _Fitted.none()
+            self.fitted = _Samples.none()
             return {}
         members = self.blocks.members(self.block)
         own = found.kept < members.stop - members.start
-        self.fitted = _Fitted(
+        self.fitted = _Samples(
             found.points[own],
             found.normals[own].astype(np.float32),
             found.spacing[own].astype(np.float32),
@@ -261,18 +270,18 @@ class _BlockFit:
         return self.result()._asdict()
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        self.fitted = _Fitted(**state)
+        self.fitted = _Samples(**state)
 
     def preview(self) -> Scene | None:
         return None
 
-    def result(self) -> _Fitted:
+    def result(self) -> _Samples:
         assert self.fitted is not None
         return self.fitted
 
 
-class _Fitted(NamedTuple):
-    """The sheets of one block or of all, as in `Sheets`, in half the memory; `noise` is one number per block."""
+class _Samples(NamedTuple):
+    """Samples of the sheets of one block or of all, as in `Sheets`, in less memory; `noise` is one number per block."""
 
     points: Float64[np.ndarray, "n 3"]
     normals: Float32[np.ndarray, "n 3"]
@@ -281,7 +290,7 @@ class _Fitted(NamedTuple):
     kept: Int32[np.ndarray, " n"]
 
     @classmethod
-    def none(cls) -> _Fitted:
+    def none(cls) -> _Samples:
         """That of a block without a surface."""
         normals, spacing = np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
         return cls(np.zeros((0, 3)), normals, spacing, np.zeros(0), np.zeros(0, np.int32))

@@ -23,12 +23,17 @@ SAME_PLACE = 1e-6  # of the lattice's step
 
 
 class _Sides(NamedTuple):
-    """Sides of faces that have no neighbour in their piece: from vertex to vertex, and their part and piece."""
+    """Sides of faces that have no neighbour in their piece: from vertex to vertex, and their face, part and piece."""
 
     start: Int64[np.ndarray, " s"]
     end: Int64[np.ndarray, " s"]
+    face: Int64[np.ndarray, " s"]
     part: Int64[np.ndarray, " s"]
     piece: Int64[np.ndarray, " s"]
+
+    def of(self, which: np.ndarray) -> _Sides:
+        """Some of them."""
+        return _Sides(*(values[which] for values in self))
 
 
 def piece_in(tile: Tile, mesh: Mesh) -> Mesh:
@@ -47,14 +52,20 @@ def welded(pieces: list[Mesh], step: float, closed: bool) -> Mesh:
     same_way = _run_alike(sides, vertices, here, there)
     group, turned = _parts_together(int(part.max(initial=-1)) + 1, sides.part[here], sides.part[there], same_way)
     name = _names(len(vertices), sides, here, there, same_way)
-    faces, sides = name[faces], sides._replace(start=name[sides.start], end=name[sides.end])
-    faces = np.where(turned[part][:, None], faces[:, [0, 2, 1]], faces)
-    alone = np.setdiff1d(np.arange(len(sides.start)), np.concatenate([here, there]))
-    centers, caps, part_of_cap = _fans(sides, alone, vertices, turned, closed)
+    faces = np.where(turned[part][:, None], name[faces][:, [0, 2, 1]], name[faces])
+    start, end, back = name[sides.start], name[sides.end], turned[sides.part]
+    sides = sides._replace(start=np.where(back, end, start), end=np.where(back, start, end))
+    alone = sides.of(np.setdiff1d(np.arange(len(sides.start)), np.concatenate([here, there])))
+    ends = np.cumsum([len(piece.faces) for piece in pieces])
+    surplus = _surplus(faces, ends, sides.of(here))
+    alone = _without(surplus, faces, alone, part, ends)
+    kept = np.delete(np.arange(len(faces)), surplus)
+    faces, part = faces[kept], part[kept]
+    centers, caps, part_of_cap = _fans(alone, vertices, closed)
     vertices, faces = np.concatenate([vertices, centers]), np.concatenate([faces, caps])
     if closed:
-        inward = _volumes(vertices, faces, group[np.concatenate([part, part_of_cap])]) < 0
-        inward = inward[group[np.concatenate([part, part_of_cap])]]
+        group = group[np.concatenate([part, part_of_cap])]
+        inward = (_volumes(vertices, faces, group) < 0)[group]
         faces = np.where(inward[:, None], faces[:, [0, 2, 1]], faces)
     return _without_loose_vertices(vertices, faces)
 
@@ -62,15 +73,15 @@ def welded(pieces: list[Mesh], step: float, closed: bool) -> Mesh:
 def _joined(pieces: list[Mesh]) -> tuple[Int32[np.ndarray, "f 3"], Int32[np.ndarray, " f"], _Sides]:
     """The faces of all pieces, the part that each is of, and the sides at the pieces' ends."""
     faces, parts, sides = [], [], []
-    vertex = part = 0
+    vertex = face = part = 0
     for n, piece in enumerate(pieces):
         topology = Topology(piece.faces, len(piece.vertices))
         faces.append((topology.faces + vertex).astype(np.int32))
         parts.append((topology.part_of_face + part).astype(np.int32))
         side = topology.boundary_sides
         start, end = faces[-1].ravel()[side], np.roll(faces[-1], -1, 1).ravel()[side]
-        sides.append((start, end, parts[-1][side // 3], np.full(len(side), n)))
-        vertex, part = vertex + len(piece.vertices), part + topology.parts
+        sides.append((start, end, face + side // 3, parts[-1][side // 3], np.full(len(side), n)))
+        vertex, face, part = vertex + len(piece.vertices), face + len(piece.faces), part + topology.parts
     return np.concatenate(faces), np.concatenate(parts), _Sides(*(np.concatenate(x) for x in zip(*sides, strict=True)))
 
 
@@ -129,20 +140,54 @@ def _names(
     return name
 
 
+def _surplus(faces: Int32[np.ndarray, "f 3"], ends: Int64[np.ndarray, " p"], seam: _Sides) -> Int64[np.ndarray, " r"]:
+    """Faces that lie on those of another piece, where two tiles did not come to the same surface: of more than two at
+    an edge of the seam, those of the piece that has the fewest there."""
+    on_seam = np.zeros(int(faces.max(initial=-1)) + 1, bool)
+    on_seam[seam.start] = on_seam[seam.end] = True
+    near = np.flatnonzero(on_seam[faces].sum(1) >= 2)
+    topology = Topology(faces[near], len(on_seam))
+    sides = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
+    face, edge = near[sides // 3], topology.edge_of_side[sides]
+    piece = np.searchsorted(ends, face, side="right")
+    group, count = np.unique(edge * len(ends) + piece, return_inverse=True, return_counts=True)[1:]
+    few = count[group.ravel()] * len(ends) - piece  # the later piece where there are as many
+    order = np.lexsort((few, edge))
+    fewest = order[np.r_[True, np.diff(edge[order]) > 0]] if len(order) else order
+    return np.unique(face[np.isin(group.ravel(), group.ravel()[fewest])])
+
+
+def _without(
+    surplus: Int64[np.ndarray, " r"],
+    faces: Int32[np.ndarray, "f 3"],
+    alone: _Sides,
+    part: Int32[np.ndarray, " f"],
+    ends: Int64[np.ndarray, " p"],
+) -> _Sides:
+    """The sides without a neighbour when the surplus faces are gone: those of their neighbours are among them."""
+    start, end = faces[surplus].ravel(), np.roll(faces[surplus], -1, 1).ravel()
+    face = np.repeat(surplus, 3)
+    gone = np.isin(alone.face, surplus)
+    was_alone = np.isin(_edge_keys(start, end), _edge_keys(alone.start[gone], alone.end[gone]))
+    keys, count = np.unique(_edge_keys(start, end), return_counts=True)
+    opened = ~was_alone & np.isin(_edge_keys(start, end), keys[count == 1])
+    found = _Sides(end, start, face, part[face], np.searchsorted(ends, face, side="right")).of(opened)
+    return _Sides(*(np.concatenate(pair) for pair in zip(alone.of(~gone), found, strict=True)))
+
+
+def _edge_keys(a: np.ndarray, b: np.ndarray) -> Int64[np.ndarray, " e"]:
+    """One number for both ends of an edge, whichever comes first."""
+    return (np.minimum(a, b).astype(np.int64) << 32) + np.maximum(a, b)
+
+
 def _fans(
-    sides: _Sides,
-    alone: Int64[np.ndarray, " a"],
-    vertices: Float64[np.ndarray, "v 3"],
-    turned: Bool[np.ndarray, " p"],
-    closed: bool,
+    alone: _Sides, vertices: Float64[np.ndarray, "v 3"], closed: bool
 ) -> tuple[Float64[np.ndarray, "l 3"], Int32[np.ndarray, "c 3"], Int32[np.ndarray, " c"]]:
     """Centres and faces of the fans that close loops of the sides `alone`, and the part that each face is joined to."""
-    part = sides.part[alone]
-    start = np.where(turned[part], sides.end[alone], sides.start[alone])
-    end = np.where(turned[part], sides.start[alone], sides.end[alone])
-    met, at = np.unique(np.stack([start, end]), return_inverse=True)
-    loop = _simple_loops(*at.reshape(2, -1), len(met))
-    alone, part, start, end = (values[loop >= 0] for values in (alone, part, start, end))
+    met, at = np.unique(np.stack([alone.start, alone.end]), return_inverse=True)
+    first, second = at.reshape(2, -1)  # numpy 1 gives it flat
+    loop = _simple_loops(first, second, len(met))
+    start, end, _, part, piece = alone.of(loop >= 0)
     loop = loop[loop >= 0]
     loops = int(loop.max(initial=-1)) + 1
     length = np.maximum(np.bincount(loop, minlength=loops), 1)
@@ -150,7 +195,6 @@ def _fans(
     spans = np.zeros((loops, 3))
     np.add.at(spans, loop, np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2)
     side_length = np.bincount(loop, np.linalg.norm(vertices[end] - vertices[start], axis=1), loops) / length
-    piece = sides.piece[alone]
     along_seam = np.zeros(loops, bool)
     along_seam[loop[piece != piece[np.unique(loop, return_index=True)[1]][loop]]] = True
     small = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * side_length**2
@@ -163,47 +207,58 @@ def _fans(
 @njit(cache=True)
 def _simple_loops(start, end, count):
     """For each side the loop that it is part of, -1 for none. A loop comes through each of its vertices once: where it
-    touches itself there are two."""
-    first = np.zeros(count + 1, np.int64)  # where the sides that leave each vertex begin in `order`
-    for vertex in start:
-        first[vertex + 1] += 1
+    touches itself there are two. Which way the sides run does not matter."""
+    first = np.zeros(count + 1, np.int64)  # where the sides at each vertex begin in `order`
+    for side in range(len(start)):
+        first[start[side] + 1] += 1
+        first[end[side] + 1] += 1
     for vertex in range(count):
         first[vertex + 1] += first[vertex]
-    order, filled = np.empty(len(start), np.int64), first[:-1].copy()
+    order, following = np.empty(2 * len(start), np.int64), first[:-1].copy()
     for side in range(len(start)):
-        order[filled[start[side]]] = side
-        filled[start[side]] += 1
+        for vertex in (start[side], end[side]):
+            order[following[vertex]] = side
+            following[vertex] += 1
+    following[:] = first[:-1]
     loop, loops = np.full(len(start), np.int64(-1)), 0
-    leaving, on_path = first[:-1].copy(), np.zeros(count, np.bool_)
-    path, length = np.empty(len(start), np.int64), 0
+    used, on_path = np.zeros(len(start), np.bool_), np.zeros(count, np.bool_)
+    path, left, length = np.empty(len(start), np.int64), np.empty(len(start), np.int64), 0
     for seed in range(count):
         vertex = seed
-        while leaving[vertex] < first[vertex + 1]:
-            path[length] = order[leaving[vertex]]
-            leaving[vertex] += 1
-            on_path[vertex] = True
-            vertex = end[path[length]]
+        while following[vertex] < first[vertex + 1]:
+            side = order[following[vertex]]
+            following[vertex] += 1
+            if used[side]:
+                continue
+            used[side], on_path[vertex] = True, True
+            path[length], left[length] = side, vertex
             length += 1
+            vertex = end[side] if start[side] == vertex else start[side]
             if on_path[vertex]:  # back at it: what lies between is a loop
                 closing = np.int64(-1)
                 while closing != vertex:
                     length -= 1
-                    closing = start[path[length]]
+                    closing = left[length]
                     loop[path[length]] = loops
                     on_path[closing] = False
                 loops += 1
         while length > 0:  # an end: these sides are of no loop
             length -= 1
-            on_path[start[path[length]]] = False
+            on_path[left[length]] = False
     return loop
 
 
-def _volumes(
-    vertices: Float64[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], group: Int64[np.ndarray, " f"]
-) -> Float64[np.ndarray, " g"]:
+@njit(cache=True)
+def _volumes(vertices, faces, group):
     """The signed volume of each group of faces."""
-    a, b, c = (vertices[faces[:, n]] - vertices.mean(0) for n in range(3))
-    return np.bincount(group, np.einsum("ij,ij->i", a, np.cross(b, c)))
+    volumes = np.zeros(group.max() + 1 if len(group) else 0)
+    middle = vertices[0]
+    for n in range(len(faces)):
+        p, q, r = vertices[faces[n, 0]] - middle, vertices[faces[n, 1]] - middle, vertices[faces[n, 2]] - middle
+        volumes[group[n]] += (
+            p[0] * (q[1] * r[2] - q[2] * r[1]) + p[1] * (q[2] * r[0] - q[0] * r[2]) + p[2] * (q[0] * r[1] - q[1] * r[0])
+        )
+    return volumes
 
 
 def _components(count: int, a: Int64[np.ndarray, " e"], b: Int64[np.ndarray, " e"]) -> Int32[np.ndarray, " n"]:

@@ -200,6 +200,20 @@ def test_sheets_that_touch_at_a_seam_are_not_welded_to_each_other() -> None:
     assert topology.non_manifold_edges == 0
 
 
+def test_a_face_that_lies_on_those_of_another_piece_gives_way() -> None:
+    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
+    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    a = np.flatnonzero((x < 5) & (y < 5))
+    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
+    flap = [[32, 36, 33]]  # of the first piece, beyond the seam's side from (5, 2) to (5, 3), where the second has a face
+    first = Mesh(np.concatenate([square, [[5.5, 2.5, 0.1]]]), np.concatenate([faces, flap]))
+    mesh = welded([first, Mesh(square + [5, 0, 0], faces)], 1.0, False)
+    topology = Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices))
+    assert topology.non_manifold_edges == 0
+    assert (topology.parts, topology.boundary_loops) == (1, 1)
+    assert topology.is_consistently_oriented
+
+
 def test_a_crack_that_touches_itself_gets_a_fan_on_either_side() -> None:
     ball = trimesh.creation.icosphere(3)
     vertices, faces = np.asarray(ball.vertices), np.asarray(ball.faces)
