@@ -205,7 +205,7 @@ def test_a_face_that_lies_on_those_of_another_piece_gives_way() -> None:
     square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
     a = np.flatnonzero((x < 5) & (y < 5))
     faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
-    flap = [[32, 36, 33]]  # of the first piece, beyond the seam's side from (5, 2) to (5, 3), where the second has a face
+    flap = [[32, 36, 33]]  # of the first piece, beyond the side from (5, 2) to (5, 3), where the second has a face too
     first = Mesh(np.concatenate([square, [[5.5, 2.5, 0.1]]]), np.concatenate([faces, flap]))
     mesh = welded([first, Mesh(square + [5, 0, 0], faces)], 1.0, False)
     topology = Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices))
