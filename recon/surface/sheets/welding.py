@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numba import njit
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import KDTree
 
 from recon.surface.sheets.borders import MOST_EXPECTED, Mesh, compact
@@ -50,7 +50,8 @@ def welded(pieces: list[Mesh], step: float, closed: bool) -> Mesh:
     faces, part, sides = _joined(pieces)
     here, there = _matches(sides, vertices, SAME_PLACE * step)
     same_way = _run_alike(sides, vertices, here, there)
-    group, turned = _parts_together(int(part.max(initial=-1)) + 1, sides.part[here], sides.part[there], same_way)
+    group, turned, agrees = _turns(int(part.max(initial=-1)) + 1, sides.part[here], sides.part[there], same_way)
+    here, there, same_way = here[agrees], there[agrees], same_way[agrees]
     name = _names(len(vertices), sides, here, there, same_way)
     faces = np.where(turned[part][:, None], name[faces][:, [0, 2, 1]], name[faces])
     start, end, back = name[sides.start], name[sides.end], turned[sides.part]
@@ -111,15 +112,32 @@ def _run_alike(
     return (along * other).sum(1) > 0
 
 
-def _parts_together(
+class _Turns(NamedTuple):
+    """For each part the surface it belongs to and whether its faces are turned, so that matching sides run opposite
+    ways; for each match whether it agrees with most of those between the same two parts."""
+
+    group: Int32[np.ndarray, " p"]
+    turned: Bool[np.ndarray, " p"]
+    agrees: Bool[np.ndarray, " m"]
+
+
+def _turns(
     count: int, here: Int64[np.ndarray, " m"], there: Int64[np.ndarray, " m"], same_way: Bool[np.ndarray, " m"]
-) -> tuple[Int64[np.ndarray, " p"], Bool[np.ndarray, " p"]]:
-    """For each part the number of the surface that it belongs to, and whether to turn its faces, so that sides that
-    match run opposite ways. Found on a double cover: every part stands there twice, as it is and turned."""
-    other = np.where(same_way, count, 0)
-    a, b = np.concatenate([here, here + count]), np.concatenate([there + other, there + count - other])
-    cover = _components(2 * count, a, b)
-    return np.minimum(cover[:count], cover[count:]), cover[:count] > cover[count:]
+) -> _Turns:
+    """How to turn `count` parts, given both parts of every match: along a spanning forest of the longest seams, on a
+    double cover, in which every part stands twice, as it is and turned."""
+    low, high = np.minimum(here, there), np.maximum(here, there)
+    pairs, pair = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
+    a, b = pairs
+    votes = np.bincount(pair.ravel(), np.where(same_way, 1.0, -1.0), len(a))
+    seams = coo_array((1 / (1 + np.abs(votes)), (a, b)), (count, count)).tocsr()
+    forest = minimum_spanning_tree(seams).tocoo()
+    taken = np.isin(_edge_keys(a, b), _edge_keys(forest.row, forest.col))
+    other = np.where(votes > 0, count, 0)
+    start, end = np.concatenate([a, a + count]), np.concatenate([b + other, b + count - other])
+    cover = _components(2 * count, start[np.tile(taken, 2)], end[np.tile(taken, 2)])
+    group, turned = np.minimum(cover[:count], cover[count:]), cover[:count] > cover[count:]
+    return _Turns(group, turned, same_way == (votes > 0)[pair.ravel()])
 
 
 def _names(
