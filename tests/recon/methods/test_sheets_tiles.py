@@ -239,3 +239,13 @@ def test_a_crack_along_a_seam_of_a_closed_thing_is_filled() -> None:
     topology = Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices))
     assert topology.is_watertight
     assert topology.euler_number == 2
+
+
+def test_the_memory_told_beforehand_grows_little_once_a_cloud_is_in_blocks() -> None:
+    def told(count: int) -> float:
+        cloud = PointCloud(np.broadcast_to(np.zeros(3), (count, 3)))
+        return method.estimate(cloud, SheetsConfig(), "cpu").megabytes
+
+    assert told(200_000) > 5 * told(20_000) / 3
+    assert told(2_000_000) < 1.5 * told(200_000)
+    assert told(10_000_000) < 4_000
