@@ -62,7 +62,7 @@ def welded(pieces: list[Mesh], step: float, closed: bool) -> Mesh:
     alone = _without(surplus, faces, alone, part, ends)
     kept = np.delete(np.arange(len(faces)), surplus)
     faces, part = faces[kept], part[kept]
-    centers, caps, part_of_cap = _fans(alone, vertices, closed)
+    centers, caps, part_of_cap = _fans(alone, sides.of(here), vertices, closed)
     vertices, faces = np.concatenate([vertices, centers]), np.concatenate([faces, caps])
     if closed:
         group = group[np.concatenate([part, part_of_cap])]
@@ -199,13 +199,13 @@ def _edge_keys(a: np.ndarray, b: np.ndarray) -> Int64[np.ndarray, " e"]:
 
 
 def _fans(
-    alone: _Sides, vertices: Float64[np.ndarray, "v 3"], closed: bool
+    alone: _Sides, seam: _Sides, vertices: Float64[np.ndarray, "v 3"], closed: bool
 ) -> tuple[Float64[np.ndarray, "l 3"], Int32[np.ndarray, "c 3"], Int32[np.ndarray, " c"]]:
     """Centres and faces of the fans that close loops of the sides `alone`, and the part that each face is joined to."""
     met, at = np.unique(np.stack([alone.start, alone.end]), return_inverse=True)
     first, second = at.reshape(2, -1)  # numpy 1 gives it flat
     loop = _simple_loops(first, second, len(met))
-    start, end, _, part, piece = alone.of(loop >= 0)
+    start, end, _, part, _ = alone.of(loop >= 0)
     loop = loop[loop >= 0]
     loops = int(loop.max(initial=-1)) + 1
     length = np.maximum(np.bincount(loop, minlength=loops), 1)
@@ -214,7 +214,7 @@ def _fans(
     np.add.at(spans, loop, np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2)
     side_length = np.bincount(loop, np.linalg.norm(vertices[end] - vertices[start], axis=1), loops) / length
     along_seam = np.zeros(loops, bool)
-    along_seam[loop[piece != piece[np.unique(loop, return_index=True)[1]][loop]]] = True
+    along_seam[loop[np.isin(start, seam.start) | np.isin(start, seam.end)]] = True
     small = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * side_length**2
     filled = np.ones(loops, bool) if closed else small & along_seam
     number, which = np.cumsum(filled) - 1, filled[loop]
