@@ -101,11 +101,14 @@ def gathered(lattice: Lattice, local: Local, field: Field, within: Region = ever
     both = np.flatnonzero(offset > APART)
     place[both], axis[both], crossed[both] = _of_two_sheets(corners, a[both], b[both], lengths[both], local, field)
     confidence = np.clip(np.abs(relation), 0.02, 1) * np.clip(1 - 0.5 * offset, 0.1, 1)
-    asked = np.flatnonzero(crossed.any(1))
     support = np.zeros(len(a))
-    support[asked] = field.support(place[asked, np.where(crossed[asked, 0], 0, 1)])
-    confidence[asked] *= np.clip(np.abs(SUPPORT - support[asked]), 0.05, 1)
-    crossed &= (support < SUPPORT)[:, None]
+    for which in range(2):
+        asked = np.flatnonzero(crossed[:, which])
+        at = field.at(place[asked, which])
+        off = np.abs(at.distance) / lengths[asked]
+        confidence[asked] *= np.clip(np.minimum(np.abs(SUPPORT - at.gap), 4 * np.abs(OFF_SHEET - off)), 0.05, 1)
+        crossed[asked, which] &= (at.gap < SUPPORT) & (off < OFF_SHEET)
+        support[asked], axis[asked, which] = at.gap, at.axis
     far = np.minimum(local.gap[a], local.gap[b]) > FAR
     crossed[far], confidence[far] = False, 1.0
     changes = (crossed[:, 0] != crossed[:, 1]).astype(np.int8)
@@ -150,12 +153,10 @@ def _of_two_sheets(
         seen = field.on(local.reference[start], corners[end])
         ahead = local.distance[start]
         behind = seen.distance * np.sign((seen.axis * local.axis[start]).sum(1))
-        changes = ahead * behind < 0
+        crossed[:, which] = ahead * behind < 0
         share = np.abs(ahead) / np.maximum(np.abs(ahead) + np.abs(behind), 1e-300)
         place[:, which] = corners[start] + share[:, None] * (corners[end] - corners[start])
-        at = field.on(local.reference[start], place[:, which])
-        axis[:, which] = at.axis
-        crossed[:, which] = changes & (np.abs(at.distance) < OFF_SHEET * length)
+        axis[:, which] = seen.axis
     near = np.linalg.norm(place[:, 0] - place[:, 1], axis=1) < SAME_PLACE * length
     crossed[near & crossed.all(1), 1] = False
     only_second = ~crossed[:, 0] & crossed[:, 1]
