@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 from numba import njit, prange
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from recon.fields.local_fits import Sheets
 from recon.fields.neighbourhoods import distinct_along_curve
@@ -51,14 +51,14 @@ class SheetField:
     axes: Float64[np.ndarray, "n 3"]
     spacing: Float64[np.ndarray, "n"]
     neighbours: Int64[np.ndarray, "n k"]
-    tree: cKDTree
+    tree: KDTree
 
     @classmethod
     def of(cls, sheets: Sheets) -> SheetField:
         """The field of a cloud's sheets, sorted along a curve so that neighbours are near in memory as well."""
         order = distinct_along_curve(sheets.points)
         points = sheets.points[order]
-        tree = cKDTree(points)
+        tree = KDTree(points)
         _, neighbours = tree.query(points, min(NEIGHBOURS, len(points)))
         return cls(points, sheets.normals[order], sheets.spacing[order], np.asarray(neighbours), tree)
 

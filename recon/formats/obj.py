@@ -49,7 +49,7 @@ def write(scene: Scene, path: Path) -> None:
             file.write(f"o {names[part.name]}\nusemtl {names[part.name]}\n")
             file.write(_lines("v", _vertices(part), f"%.{decimals}f"))
             if textures[part.name]:
-                file.write(_lines("vt", part.mesh.visual.uv, "%.6f"))  # pyright: ignore[reportAttributeAccessIssue]
+                file.write(_lines("vt", part.mesh.visual.uv, "%.6f"))  # pyright: ignore
                 corners = np.stack([part.mesh.faces + start, part.mesh.faces + start_uv], axis=2)
                 file.write(_lines("f", corners.reshape(-1, 6), "%d/%d", 3))
                 start_uv += len(part.mesh.vertices)

@@ -21,7 +21,7 @@ def oriented(faces: Int64[np.ndarray, "f 3"], vertex_count: int) -> Int64[np.nda
 
 @njit(cache=True)
 def _turned(count, first, second, same_way):
-    """Whether to turn each face: breadth first over pairs of neighbours, which must differ where they run the same way."""
+    """Whether to turn each face: breadth first over neighbours, which must differ where they run the same way."""
     begin = np.zeros(count + 1, np.int64)
     for n in range(len(first)):
         begin[first[n] + 1] += 1

@@ -18,7 +18,7 @@ from jaxtyping import Float32
 
 from recon.errors import UserError
 from recon.fields.least_bending import refine
-from recon.inputs import BACKGROUND, CrossSections
+from recon.inputs import BACKGROUND, CrossSections, Label
 from recon.limits import Cost
 from recon.methods.least_bending.fields import FieldsStage, LabelField
 from recon.planar import Outline, outlines

@@ -8,7 +8,7 @@ have to be and are not, it is closed.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -35,7 +35,7 @@ from recon.surface.topology import Topology
 REACH = 2.6  # spacings beyond the samples that an open surface is followed, to be cut back
 CLOSED_REACH = 8.0
 ROUNDS = 6
-OFF_GRID = np.array([2.37, 2.41, 2.29])  # steps below the samples: no corner lies on a plane that is parallel to the axes
+OFF_GRID = np.array([2.37, 2.41, 2.29])  # steps below the samples: corners are off planes parallel to the axes
 ONE_SIDED = 0.5  # spacings from a sample to the middle of its neighbours: more is beside a border or a gap
 FARTHEST_MOVE = 0.9  # steps that a vertex is moved onto the sheet at most
 

@@ -46,8 +46,8 @@ class Mesh(NamedTuple):
 
 
 def border_measure(mesh: Mesh, field: SheetField) -> Float64[np.ndarray, "v"]:
-    """The larger of T / .85 and the distance to the nearest sample / 2.2 spacings, smoothed a little over the mesh: 1 is
-    where to cut."""
+    """The larger of T / .85 and the distance to the nearest sample / 2.2 spacings, smoothed a little over the mesh; the
+    cut is at 1."""
     vertices, faces = mesh
     distance, nearest = field.tree.query(vertices)
     gap = distance / field.spacing[nearest]

@@ -68,8 +68,10 @@ class Field(Protocol):
 
 
 class Crossings(NamedTuple):
-    """Crossed edges with place and axis, and whether the side of +1 is behind the crossing, towards the edge's end; those
-    of one edge (at most two) stand together, edges ascending."""
+    """Crossed edges with place and axis, and whether the side of +1 is behind the crossing, towards the edge's end.
+
+    Those of one edge (at most two) stand together, edges ascending.
+    """
 
     edge: Int64[np.ndarray, "m"]
     place: Float64[np.ndarray, "m 3"]
@@ -167,8 +169,8 @@ def _of_two_sheets(
 
 @njit(cache=True)
 def _relations(edges, lengths, distance, axis, foot):
-    """For each edge: how well the axes agree after one is carried to the other (-1 to 1), the offset of the feet, whether
-    d changes its sign, where, and the axis there."""
+    """For each edge: how well the axes agree after one is carried to the other (-1 to 1), the offset of the feet,
+    whether d changes its sign, where, and the axis there."""
     count = len(edges)
     relation, offset, changes = np.empty(count), np.empty(count), np.empty(count, np.bool_)
     share, between = np.empty(count), np.empty((count, 3))

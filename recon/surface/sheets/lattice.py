@@ -112,10 +112,9 @@ def _leaves(seeds: list[Int64[np.ndarray, "_"]]) -> tuple[Int64[np.ndarray, "c 3
     that sizes differ by one level at most) with all their siblings; those that smaller ones divide are no leaves."""
     cells, levels = [], []
     divided = np.empty(0, np.int64)
-    for level, wanted in enumerate(seeds):
+    for level, seed in enumerate(seeds):
         parents = np.empty(0, np.int64)
-        if level:
-            wanted = _distinct(np.concatenate([wanted, _dilated(divided)]))
+        wanted = _distinct(np.concatenate([seed, _dilated(divided)])) if level else seed
         if level < len(seeds) - 1:
             parents = _distinct(_packed(_unpacked(wanted) >> 1))
             wanted = _packed(((_unpacked(parents) << 1)[:, None] + CUBE).reshape(-1, 3))
@@ -299,7 +298,7 @@ def _cells_around(corners, edges, axes, top, table, places):
         while (np.int64(1) << level) < side:
             level += 1
         for quadrant in range(4):
-            u = np.int64(-1) if quadrant == 1 or quadrant == 2 else np.int64(0)
+            u = np.int64(-1) if quadrant in (1, 2) else np.int64(0)
             v = np.int64(-1) if quadrant >= 2 else np.int64(0)
             x, y, z = _edge_start(start, axes[e], u, v)
             for size in range(level, top + 1):

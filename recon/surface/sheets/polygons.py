@@ -51,14 +51,12 @@ def polygons(lattice: Lattice, found: Crossings) -> Polygons:
     )
     around = lattice.edge_cells[found.edge]
     vertex_of, vertices, beside = _grouped(around, found.place, *pairs)
-    faces = _triangles(vertex_of, beside, vertices, found.axis, found.behind)
+    faces = _triangles(vertex_of, beside, vertices, found.behind)
     return Polygons(vertices, faces, vertex_of)
 
 
 @njit(cache=True)
-def _pairs(
-    used, cells, levels, edges, edge_at, corners, corner_table, cell_table, first, place, axis, behind
-):
+def _pairs(used, cells, levels, edges, edge_at, corners, corner_table, cell_table, first, place, axis, behind):
     """Crossings that belong together on a minimal face: pairs (n, 2), and the leaves on both sides (n, 2)."""
     pairs, sides = np.empty((6 * len(place) + 16, 2), np.int64), np.empty((6 * len(place) + 16, 2), np.int64)
     count = 0
@@ -131,8 +129,9 @@ def _crossings_on_face(low, normal, side, edges, edge_at, corners, table, first,
 
 @njit(cache=True)
 def _best_pair(on_face, enters, total, place, axis):
-    """The two crossings whose line lies best in both their sheets, (-1, -1) where no two belong together. One enters the
-    side of +1 and the other leaves it, unless only crossings that contradict the sides are left."""
+    """The two crossings whose line lies best in both their sheets, (-1, -1) where no two belong together.
+
+    One enters the side of +1 and the other leaves it, unless only crossings that contradict the sides are left."""
     best, best_p, best_q = np.inf, -1, -1
     for p in range(total):
         for q in range(p + 1, total):
@@ -161,7 +160,7 @@ def _without(on_face, enters, total, p, q):
     """Takes two out of a list, keeping the order; gives how many are left."""
     kept = 0
     for n in range(total):
-        if n != p and n != q:
+        if n not in (p, q):
             on_face[kept], enters[kept] = on_face[n], enters[n]
             kept += 1
     return kept
@@ -172,18 +171,7 @@ def _grouped(around, place, pairs, sides):
     """The vertex of each crossing in each quadrant, the vertices, and for each crossing the vertex between quadrant i
     and the next where the edge between them had to be parted (-1 elsewhere)."""
     count = len(around)
-    parent = np.arange(4 * count)
-    for n in range(count):
-        for i in range(4):
-            for j in range(i):
-                if around[n, i] == around[n, j]:
-                    parent[4 * n + i] = parent[4 * n + j]
-    for n in range(len(pairs)):
-        for s in range(2):
-            if sides[n, s] >= 0:
-                _join(
-                    parent, _incidence(around, pairs[n, 0], sides[n, s]), _incidence(around, pairs[n, 1], sides[n, s])
-                )
+    parent = _joined(around, pairs, sides)
     number = np.full(4 * count, np.int64(-1))
     vertex_of = np.full((count, 4), np.int64(-1))
     vertices, weight = np.zeros((4 * count + len(pairs), 3)), np.zeros(4 * count + len(pairs))
@@ -205,7 +193,34 @@ def _grouped(around, place, pairs, sides):
                 weight[number[root]] += 1
     for v in range(total):
         vertices[v] /= weight[v]
-    beside = np.full((count, 4), np.int64(-1))
+    beside, total = _parted(around, place, pairs, sides, vertex_of, vertices, total)
+    return vertex_of, vertices[:total].copy(), beside
+
+
+@njit(cache=True)
+def _joined(around, pairs, sides):
+    """A forest of the incidences 4 crossing + quadrant: those of one tree share a vertex."""
+    parent = np.arange(4 * len(around))
+    for n in range(len(around)):
+        for i in range(4):
+            for j in range(i):
+                if around[n, i] == around[n, j]:
+                    parent[4 * n + i] = parent[4 * n + j]
+    for n in range(len(pairs)):
+        for s in range(2):
+            if sides[n, s] >= 0:
+                a, b = pairs[n]
+                _join(parent, _incidence(around, a, sides[n, s]), _incidence(around, b, sides[n, s]))
+    return parent
+
+
+@njit(cache=True)
+def _parted(around, place, pairs, sides, vertex_of, vertices, total):
+    """Gives each of several pairs on a face that meet the same two vertices a vertex of its own.
+
+    Its number stands for both of its crossings at the quadrant before the face; also, how many vertices there are then.
+    """
+    beside = np.full(vertex_of.shape, np.int64(-1))
     n = 0
     while n < len(pairs):  # pairs on one face stand together
         last = n + 1
@@ -220,7 +235,7 @@ def _grouped(around, place, pairs, sides):
                     total += 1
                     break
         n = last
-    return vertex_of, vertices[:total].copy(), beside
+    return beside, total
 
 
 @njit(cache=True)
@@ -273,9 +288,8 @@ def _top(parent, node):
 
 
 @njit(cache=True)
-def _triangles(vertex_of, beside, vertices, axis, behind):
-    """The polygons around the crossings, ears cut off that lie best across the crossing's axis; they look to the side of
-    +1."""
+def _triangles(vertex_of, beside, vertices, behind):
+    """The polygons around the crossings, ears cut off along their shortest diagonals; they look to the side of +1."""
     faces = np.empty((6 * len(vertex_of), 3), np.int64)
     count = 0
     ring = np.empty(8, np.int64)
@@ -284,13 +298,14 @@ def _triangles(vertex_of, beside, vertices, axis, behind):
         if not behind[n]:
             ring[:size] = ring[:size][::-1].copy()
         while size > 3:
-            ear, best = 0, -np.inf
+            ear, shortest = 0, np.inf
             for i in range(size):
-                a, b, c = ring[(i - 1) % size], ring[i], ring[(i + 1) % size]
-                rest = ring[(i + 2) % size]
-                facing = min(_facing(vertices, a, b, c, axis[n]), _facing(vertices, a, c, rest, axis[n]))
-                if facing > best and a != c:
-                    ear, best = i, facing
+                a, c = ring[(i - 1) % size], ring[(i + 1) % size]
+                square = 0.0
+                for k in range(3):
+                    square += (vertices[a, k] - vertices[c, k]) ** 2
+                if square < shortest and a != c:
+                    ear, shortest = i, square
             faces[count] = ring[(ear - 1) % size], ring[ear], ring[(ear + 1) % size]
             count += 1
             for i in range(ear, size - 1):
@@ -319,13 +334,3 @@ def _ring(vertex_of, beside, ring):
     if size > 1 and ring[0] == ring[size - 1]:
         size -= 1
     return size
-
-
-@njit(cache=True)
-def _facing(vertices, a, b, c, axis):
-    """|cos| between a triangle's normal and an axis."""
-    u0, u1, u2 = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-    v0, v1, v2 = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-    n0, n1, n2 = u1 * v2 - u2 * v1, u2 * v0 - u0 * v2, u0 * v1 - u1 * v0
-    length = np.sqrt(n0 * n0 + n1 * n1 + n2 * n2)
-    return abs(n0 * axis[0] + n1 * axis[1] + n2 * axis[2]) / max(length, 1e-300)
