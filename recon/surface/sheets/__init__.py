@@ -20,6 +20,7 @@ from recon.surface.sheets.borders import (
     Mesh,
     border_measure,
     compact,
+    links_of,
     trimmed,
     true_holes,
     with_gaps_filled,
@@ -117,10 +118,14 @@ def _mesh(lattice: Lattice, evidence: Evidence, closed: bool, reach: float) -> M
 
 
 def _on_sheets(mesh: Mesh, field: SheetField, step: float) -> Mesh:
-    """The mesh with its vertices moved onto the sheets."""
-    foot = field.at(mesh.vertices).foot
-    near = np.linalg.norm(foot - mesh.vertices, axis=1) < FARTHEST_MOVE * step
-    return Mesh(np.where(near[:, None], foot, mesh.vertices), mesh.faces)
+    """The mesh with its vertices moved half the way to the middle of their neighbours, for better triangles, and then
+    onto the sheets."""
+    links = links_of(mesh.faces, len(mesh.vertices))
+    degree = np.maximum(np.asarray(links.sum(1)), 1)[:, None]
+    even = (mesh.vertices + (links @ mesh.vertices) / degree) / 2
+    foot = field.at(even).foot
+    near = np.linalg.norm(foot - even, axis=1) < FARTHEST_MOVE * step
+    return Mesh(np.where(near[:, None], foot, even), mesh.faces)
 
 
 def _manifold(mesh: Mesh) -> Mesh:

@@ -59,7 +59,7 @@ def border_measure(mesh: Mesh, field: SheetField) -> Float64[np.ndarray, "v"]:
         normals = _vertex_normals(mesh)[asked]
         t = _measure(vertices[asked], normals, around, field.points, field.spacing)
         measure[asked] = np.maximum(t / THRESHOLD, gap[asked] / FARTHEST)
-    links = _links(faces, len(vertices))
+    links = links_of(faces, len(vertices))
     degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1e-9)
     average = diags_array(1 / degree) @ links
     for _ in range(SMOOTHING):
@@ -73,7 +73,7 @@ def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField)
     vertices, faces = mesh
     beyond = measure > 1
     inside = beyond[faces].all(1)
-    links = _links(faces[inside], len(vertices))
+    links = links_of(faces[inside], len(vertices))
     _, patch = connected_components(links, directed=False)
     topology = Topology(faces, len(vertices))
     on_border = np.zeros(len(vertices), bool)
@@ -177,7 +177,7 @@ def _areas(mesh: Mesh) -> Float64[np.ndarray, "f"]:
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
-def _links(faces: Int64[np.ndarray, "f 3"], count: int) -> csr_array:
+def links_of(faces: Int64[np.ndarray, "f 3"], count: int) -> csr_array:
     """1 where two vertices share an edge."""
     a, b = faces.ravel(), np.roll(faces, -1, 1).ravel()
     links = csr_array((np.ones(2 * len(a)), (np.concatenate([a, b]), np.concatenate([b, a]))), (count, count))
