@@ -23,6 +23,7 @@ from recon.surface.sheets.borders import (
     links_of,
     trimmed,
     true_holes,
+    with_even_borders,
     with_gaps_filled,
     without_crumbs,
 )
@@ -35,7 +36,7 @@ from recon.surface.topology import Topology
 
 REACH = 2.6  # spacings beyond the samples that an open surface is followed, to be cut back
 CLOSED_REACH = 8.0
-ROUNDS = 6
+ROUNDS, CLOSED_ROUNDS = 1, 6  # how often the lattice is extended to where the surface goes
 OFF_GRID = np.array([2.37, 2.41, 2.29])  # steps below the samples: corners are off planes parallel to the axes
 ONE_SIDED = 0.5  # spacings from a sample to the middle of its neighbours: more is beside a border or a gap
 FARTHEST_MOVE = 0.9  # steps that a vertex is moved onto the sheet at most
@@ -76,7 +77,7 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     holes = true_holes(mesh, measure, field)
     mesh = trimmed(mesh, np.where(holes, measure, np.minimum(measure, 0.99)))
     mesh = without_crumbs(mesh, field)
-    mesh = with_gaps_filled(_manifold(mesh), field, tile.undisturbed)
+    mesh = with_even_borders(with_gaps_filled(_manifold(mesh), field, tile.undisturbed))
     return Surface(piece_in(tile, mesh), False, why)
 
 
@@ -101,7 +102,7 @@ def _covering(
     lattice: Lattice, evidence: Evidence, field: SheetField, within: Region, closed: bool, reach: float
 ) -> tuple[Lattice, Evidence]:
     """The lattice extended until there are leaves around all crossings, and its evidence."""
-    for _ in range(ROUNDS):
+    for _ in range(CLOSED_ROUNDS if closed else ROUNDS):
         found = decided(lattice, evidence, closed, reach)
         bare = (lattice.edge_cells[found.edge] < 0).any(1)
         if not bare.any():

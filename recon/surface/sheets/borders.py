@@ -36,6 +36,7 @@ AROUND = 36  # samples within two widths of a border
 AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
 OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
 SMOOTHING = 2
+BORDER_ROUNDS = 4
 
 
 class Mesh(NamedTuple):
@@ -144,6 +145,22 @@ def _spacing_inside(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Fl
         return np.zeros(0)
     around = field.tree.query(places, min(AROUND_HOLES, len(field.points)))[1]
     return np.quantile(field.spacing[around], 0.25, axis=1)
+
+
+def with_even_borders(mesh: Mesh) -> Mesh:
+    """The mesh with its border vertices moved towards their two neighbours on the border: a cut through random samples
+    staggers by a fraction of their spacing."""
+    vertices, faces = mesh.vertices.copy(), mesh.faces
+    sides = Topology(faces, len(vertices)).boundary_sides
+    start, end = faces.ravel()[sides], np.roll(faces, -1, 1).ravel()[sides]
+    ends = np.concatenate([start, end])
+    links = np.bincount(ends, minlength=len(vertices))
+    on_border = links == 2
+    for _ in range(BORDER_ROUNDS):
+        others = vertices[np.concatenate([end, start])]
+        middle = np.stack([np.bincount(ends, others[:, k], len(vertices)) for k in range(3)], 1)[on_border] / 2
+        vertices[on_border] = (vertices[on_border] + middle) / 2
+    return Mesh(vertices, faces)
 
 
 def without_crumbs(mesh: Mesh, field: SheetField) -> Mesh:
