@@ -34,9 +34,10 @@ from recon.surface.sheets.tiles import Region, Tile
 from recon.surface.sheets.welding import piece_in
 from recon.surface.topology import Topology
 
-REACH = 2.6  # spacings beyond the samples that an open surface is followed, to be cut back
+REACH = 2.0  # spacings from the samples that an open surface is followed, to be cut back
+TRIAL_REACH = 2.6  # the same where it is tried whether the surface is closed
 CLOSED_REACH = 8.0
-ROUNDS, CLOSED_ROUNDS = 1, 6  # how often the lattice is extended to where the surface goes
+CLOSED_ROUNDS = 6  # how often the lattice is extended at most, to where a closed surface goes
 OFF_GRID = np.array([2.37, 2.41, 2.29])  # steps below the samples: corners are off planes parallel to the axes
 ONE_SIDED = 0.5  # spacings from a sample to the middle of its neighbours: more is beside a border or a gap
 FARTHEST_MOVE = 0.9  # steps that a vertex is moved onto the sheet at most
@@ -62,16 +63,15 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     points, steps = np.concatenate([field.points, outward.points]), np.concatenate([steps, steps[outward.samples]])
     tile = tile or Tile.everywhere(points.min(0) - OFF_GRID * base, base)
     lattice = lattice_around(points, steps, base, tile.origin)
-    evidence = gathered(lattice, field.at(lattice.corner_positions), field, tile.undisturbed)
-    lattice, evidence = _covering(lattice, evidence, field, tile.undisturbed, False, REACH)
     why = "that was asked for"
     if closed is None:
-        closed, why = _is_closed(lattice, evidence, field, tile)
+        closed, why = _is_closed(*_covering(lattice, field, tile.undisturbed, True, TRIAL_REACH, 1), field, tile)
     if closed:
-        lattice, evidence = _covering(lattice, evidence, field, tile.undisturbed, True, CLOSED_REACH)
+        lattice, evidence = _covering(lattice, field, tile.undisturbed, True, CLOSED_REACH, CLOSED_ROUNDS)
         mesh = _parted(_on_sheets(_mesh(lattice, evidence, True, CLOSED_REACH), field, lattice.step))
         mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True), field)
         return Surface(_outward(piece_in(tile, mesh)), True, why)
+    lattice, evidence = _covering(lattice, field, tile.undisturbed, False, REACH, 1)
     mesh = _manifold(_on_sheets(_mesh(lattice, evidence, False, REACH), field, lattice.step))
     measure = border_measure(mesh, field)
     holes = true_holes(mesh, measure, field)
@@ -99,16 +99,17 @@ def _beyond_borders(field: SheetField) -> _Outward:
 
 
 def _covering(
-    lattice: Lattice, evidence: Evidence, field: SheetField, within: Region, closed: bool, reach: float
+    lattice: Lattice, field: SheetField, within: Region, closed: bool, reach: float, rounds: int
 ) -> tuple[Lattice, Evidence]:
-    """The lattice extended until there are leaves around all crossings, and its evidence."""
-    for _ in range(CLOSED_ROUNDS if closed else ROUNDS):
+    """The lattice extended until there are leaves around all crossings, or so many times, and its evidence."""
+    evidence = gathered(lattice, field.at(lattice.corner_positions), field, within, closed)
+    for _ in range(rounds):
         found = decided(lattice, evidence, closed, reach)
         bare = (lattice.edge_cells[found.edge] < 0).any(1)
         if not bare.any():
             break
         lattice = extended(lattice, np.unique(found.edge[bare]))
-        evidence = gathered(lattice, field.at(lattice.corner_positions), field, within)
+        evidence = gathered(lattice, field.at(lattice.corner_positions), field, within, closed)
     return lattice, evidence
 
 
@@ -145,7 +146,7 @@ def _parted(mesh: Mesh) -> Mesh:
 
 def _is_closed(lattice: Lattice, evidence: Evidence, field: SheetField, tile: Tile) -> tuple[bool, str]:
     """Whether the surface that changes sides everywhere lies nowhere in the tile that samples are missing."""
-    mesh = _mesh(lattice, evidence, True, REACH)
+    mesh = _mesh(lattice, evidence, True, TRIAL_REACH)
     mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed), field)
     border = mesh.faces.ravel()[Topology(mesh.faces, len(mesh.vertices)).boundary_sides]
     if not len(mesh.faces) or tile.owns(mesh.vertices[border]).any():

@@ -9,8 +9,8 @@ sqrt(2 / pi) = .80; it grows outside and falls to nothing inside. The mesh is cu
 is 2.2 spacings away, whichever comes first.
 
 A gap between random samples can look like a hole. It holds no sample where `expected` = area / spacing^2 were to be
-expected, which has the probability exp(-expected): in a cloud of a million samples a gap of 20 is rare. Smaller gaps
-are filled, larger ones are holes.
+expected, which has the probability exp(-expected): gaps that n samples leave only rarely are holes, smaller ones are
+filled.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ AROUND = 36  # samples within two widths of a border
 AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
 OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
 SMOOTHING = 2
+INSIDE_OF_GAP = 0.6  # of the area of an opening is beyond its border by the measure
 BORDER_ROUNDS = 4
 
 
@@ -87,7 +88,7 @@ def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField)
     asked = np.flatnonzero((area > 0) & ~open_to_border)
     size = np.maximum(np.bincount(patch[beyond], minlength=patches), 1)
     centers = np.stack([np.bincount(patch[beyond], vertices[beyond, k], patches) for k in range(3)], 1) / size[:, None]
-    large[asked] = area[asked] > MOST_EXPECTED * _spacing_inside(centers[asked], field) ** 2
+    large[asked] = area[asked] > INSIDE_OF_GAP * _largest_gap(field) * _spacing_inside(centers[asked], field) ** 2
     return beyond & (open_to_border | large)[patch]
 
 
@@ -126,7 +127,7 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     spans = np.zeros((len(length), 3))
     np.add.at(spans, loop, np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2)
     spacing = _spacing_inside(centers, field)
-    gap = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * spacing**2
+    gap = np.linalg.norm(spans, axis=1) < _largest_gap(field) * spacing**2
     gap = np.ones_like(gap) if all_of_them else gap
     gap[loop[~within(vertices[start])]] = False
     number = np.cumsum(gap) - 1
@@ -137,6 +138,11 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     centers[near] = local.foot[near]
     caps = np.stack([end, start, len(vertices) + loop], 1)
     return Mesh(np.concatenate([vertices, centers]), np.concatenate([faces, caps]))
+
+
+def _largest_gap(field: SheetField) -> float:
+    """The samples expected in an area that one cloud in fifty leaves empty somewhere: n exp(-expected) = .02."""
+    return float(np.log(len(field.points))) + 4
 
 
 def _spacing_inside(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Float64[np.ndarray, "n"]:

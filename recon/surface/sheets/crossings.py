@@ -27,6 +27,7 @@ from recon.surface.sheets.tiles import Region, everywhere
 
 SUPPORT = 2.0  # spacings to the nearest sample, at which a crossing is as likely as not
 FAR = 2.7  # spacings: an edge with both ends farther from samples than this is not crossed
+FAR_CONFIDENCE = 0.9  # where the surface is open: sides have to disagree somewhere, best away from the samples
 APART = 0.35  # offset of the feet, in lengths of the edge, from which they lie on different sheets
 SOFT = 0.3  # in lengths of the edge: feet nearer than this do not tell the direction of the surface
 SAME_PLACE = 0.3  # crossings of two sheets nearer than this, in lengths of the edge, are one
@@ -91,7 +92,9 @@ class Evidence(NamedTuple):
     side: Int8[np.ndarray, "k"]
 
 
-def gathered(lattice: Lattice, local: Local, field: Field, within: Region = everywhere) -> Evidence:
+def gathered(
+    lattice: Lattice, local: Local, field: Field, within: Region = everywhere, closed: bool = False
+) -> Evidence:
     """The evidence of all edges. `local` is `field.at` the lattice's corners. Where sides cannot agree with all edges,
     those that are not `within` the region give way."""
     corners, lengths = lattice.corner_positions, lattice.edge_lengths
@@ -112,7 +115,7 @@ def gathered(lattice: Lattice, local: Local, field: Field, within: Region = ever
         crossed[asked, which] &= (at.gap < SUPPORT) & (off < OFF_SHEET)
         support[asked], axis[asked, which] = at.gap, at.axis
     far = np.minimum(local.gap[a], local.gap[b]) > FAR
-    crossed[far], confidence[far] = False, 1.0
+    crossed[far], confidence[far] = False, 1.0 if closed else FAR_CONFIDENCE
     changes = (crossed[:, 0] != crossed[:, 1]).astype(np.int8)
     weight = confidence * np.where(within(corners)[lattice.edges].all(1), 1.0, GIVES_WAY)
     side = _sides(len(corners), lattice.edges, 1 - 2 * changes, np.argsort(-weight))
