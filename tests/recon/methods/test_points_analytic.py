@@ -1,0 +1,173 @@
+"""The default method for points against surfaces of known shape: topology, boundary and distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from recon.errors import UserError
+from recon.formats.meshes import whole
+from recon.inputs import PointCloud
+from recon.methods import method_named
+from recon.surface.boundary import boundary_of
+from recon.surface.deviation import point_distances
+from recon.surface.topology import Topology
+from recon.training import Trainer
+from tests import clouds
+from tests.clouds import Shape, turned, uneven
+
+COUNT = 4_000
+
+OPEN = [clouds.disc(), clouds.hemisphere(), clouds.cylinder(), clouds.moebius_band()]
+CLOSED = [clouds.sphere(), clouds.torus()]
+
+
+def by_name(shape: Shape) -> str:
+    return shape.name
+
+
+def reconstructed(points: np.ndarray) -> trimesh.Trimesh:
+    """The mesh at standard quality, in the points' coordinates."""
+    function, config = method_named("sheets").load()
+    return whole(function(PointCloud(points), config.at("standard"), Trainer()))
+
+
+def assert_topology(mesh: trimesh.Trimesh, shape: Shape) -> None:
+    """Parts, loops, Euler number, closedness and orientation are the shape's, and no edge has a third face."""
+    topology = Topology(np.asarray(mesh.faces), len(mesh.vertices))
+    found = (topology.parts, topology.boundary_loops, topology.euler_number, topology.non_manifold_edges)
+    assert found == (shape.components, shape.loops, shape.euler_number, 0), "parts, loops, Euler, non-manifold edges"
+    assert topology.is_watertight == (shape.loops == 0)
+    assert topology.is_consistently_oriented == shape.orientable
+
+
+def assert_near(mesh: trimesh.Trimesh, shape: Shape, spacing: float, mean: float = 0.1, most: float = 1.5) -> None:
+    """Mean distances both ways and the farthest point of the mesh, in spacings."""
+    samples = np.asarray(trimesh.sample.sample_surface(mesh, 20_000, seed=0)[0])
+    assert shape.distance(samples).mean() < mean * spacing
+    assert shape.distance(samples).max() < most * spacing
+    to_mesh = point_distances(mesh, shape.cloud(5_000, seed=99))
+    assert to_mesh.mean() < 1.5 * mean * spacing
+    assert to_mesh.max() < 2 * most * spacing
+
+
+@pytest.mark.parametrize("shape", [*OPEN, *map(turned, OPEN)], ids=by_name)
+def test_open_shapes(shape):
+    mesh = reconstructed(shape.cloud(COUNT))
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, shape.spacing(COUNT))
+    assert boundary_of(mesh).lengths.sum() == pytest.approx(shape.boundary_length, rel=0.08)
+
+
+@pytest.mark.parametrize("shape", [*CLOSED, *map(turned, CLOSED)], ids=by_name)
+def test_closed_shapes_come_out_watertight(shape):
+    mesh = reconstructed(shape.cloud(COUNT))
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, shape.spacing(COUNT))
+    assert mesh.volume > 0
+
+
+@pytest.mark.parametrize("shape", [clouds.cube(), turned(clouds.cube())], ids=by_name)
+def test_sharp_edges_stay_closed(shape):
+    assert_topology(reconstructed(shape.cloud(COUNT)), shape)
+
+
+@pytest.mark.parametrize("shape", [clouds.disc(), clouds.cylinder(), clouds.sphere(), clouds.torus()], ids=by_name)
+def test_noise(shape):
+    """Half a percent of the diagonal."""
+    points = shape.cloud(COUNT, noise=0.005 * np.linalg.norm(np.ptp(shape.cloud(1_000), axis=0)))
+    mesh = reconstructed(points)
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, shape.spacing(COUNT), mean=0.15)
+
+
+@pytest.mark.parametrize("gap", [4.0, 6.0])
+def test_parallel_sheets_a_few_spacings_apart(gap):
+    spacing = clouds.parallel_sheets(1.0).spacing(COUNT)
+    shape = clouds.parallel_sheets(gap * spacing)
+    mesh = reconstructed(shape.cloud(COUNT))
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, spacing)
+
+
+@pytest.mark.parametrize("shape", [uneven(clouds.sphere()), uneven(clouds.disc()), uneven(clouds.torus())], ids=by_name)
+def test_density_varying_twenty_to_one(shape):
+    mesh = reconstructed(shape.cloud(2 * COUNT))
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, shape.spacing(COUNT), most=3.0)
+
+
+@pytest.mark.parametrize("shape", [clouds.disc(), clouds.sphere(), clouds.cylinder()], ids=by_name)
+def test_five_percent_of_outliers(shape):
+    points = shape.cloud(COUNT)
+    low, high = points.min(0) - 0.2, points.max(0) + 0.2
+    points[::20] = np.random.default_rng(1).uniform(low, high, (COUNT // 20, 3))
+    mesh = reconstructed(points)
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, shape.spacing(COUNT), most=3.0)
+
+
+MOVES = {
+    "rotated": {},
+    "a thousandth": {"scale": 1e-3},
+    "ten thousand times": {"scale": 1e4},
+    "UTM": {"offset": (5e5, 4.3e6, 2e3)},
+}
+
+
+@pytest.mark.parametrize("shape", [clouds.hemisphere(), clouds.torus()], ids=by_name)
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
+def test_moved_inputs_give_the_same_surface(shape, move):
+    moved = turned(shape, **move)
+    mesh = reconstructed(moved.cloud(COUNT))
+    assert_topology(mesh, moved)
+    spacing = moved.spacing(COUNT)
+    assert_near(mesh, moved, spacing)
+    still = reconstructed(shape.cloud(COUNT))
+    # The same points of the truth, carried along, are as far from either mesh.
+    there, here = (point_distances(m, s.cloud(5_000, 9)) for m, s in ((mesh, moved), (still, shape)))
+    difference = np.abs(there / spacing - here / shape.spacing(COUNT))
+    assert difference.mean() < 0.02
+    assert np.quantile(difference, 0.98) < 0.1
+
+
+def test_the_order_of_the_points_does_not_matter():
+    points = clouds.hemisphere().cloud(COUNT)
+    meshes = [reconstructed(points), reconstructed(np.random.default_rng(5).permutation(points))]
+    assert_topology(meshes[1], clouds.hemisphere())
+    assert point_distances(meshes[0], np.asarray(meshes[1].vertices)).max() < 0.1 * clouds.hemisphere().spacing(COUNT)
+
+
+def test_points_that_stand_twice_change_nothing():
+    points = clouds.torus().cloud(COUNT)
+    once, twice = reconstructed(points), reconstructed(np.concatenate([points, points[::2]]))
+    assert_topology(twice, clouds.torus())
+    assert point_distances(once, np.asarray(twice.vertices)).max() < 0.1 * clouds.torus().spacing(COUNT)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.zeros((1, 3)),
+        np.eye(3),
+        np.outer(np.linspace(0, 1, 200), [1.0, 2.0, 3.0]),
+        np.full((100, 3), 7.0),
+        np.r_[clouds.disc().cloud(50), [[np.nan, 0, 0]]],
+    ],
+    ids=["one", "three", "on a line", "one place", "NaN"],
+)
+def test_what_is_no_surface_is_said_or_solved(points):
+    try:
+        mesh = reconstructed(points)
+    except UserError as problem:
+        assert "\n" not in str(problem) and len(str(problem)) > 20
+    else:
+        assert len(mesh.faces) and np.isfinite(mesh.vertices).all()
+
+
+@pytest.mark.parametrize("shape", [clouds.sphere(), clouds.disc()], ids=by_name)
+def test_fifty_points(shape):
+    mesh = reconstructed(shape.cloud(50))
+    assert len(mesh.faces)
+    assert shape.distance(np.asarray(mesh.vertices)).max() < shape.spacing(50)
