@@ -27,7 +27,7 @@ from recon.surface.sheets.borders import (
     with_gaps_filled,
     without_crumbs,
 )
-from recon.surface.sheets.crossings import Evidence, decided, gathered
+from recon.surface.sheets.crossings import Answers, Crossings, answers, decided, with_sides
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
 from recon.surface.sheets.polygons import polygons
 from recon.surface.sheets.tiles import Region, Tile
@@ -63,16 +63,17 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     points, steps = np.concatenate([field.points, outward.points]), np.concatenate([steps, steps[outward.samples]])
     tile = tile or Tile.everywhere(points.min(0) - OFF_GRID * base, base)
     lattice = lattice_around(points, steps, base, tile.origin)
+    start = lattice, answers(lattice, field)
     why = "that was asked for"
     if closed is None:
-        closed, why = _is_closed(*_covering(lattice, field, tile.undisturbed, True, TRIAL_REACH, 1), field, tile)
+        closed, why = _is_closed(*_crossed(*start, field, tile.undisturbed, True, TRIAL_REACH, 1), field, tile)
     if closed:
-        lattice, evidence = _covering(lattice, field, tile.undisturbed, True, CLOSED_REACH, CLOSED_ROUNDS)
-        mesh = _parted(_on_sheets(_mesh(lattice, evidence, True, CLOSED_REACH), field, lattice.step))
+        mesh = polygons(*_crossed(*start, field, tile.undisturbed, True, CLOSED_REACH, CLOSED_ROUNDS))
+        mesh = _parted(_on_sheets(mesh, field, lattice.step))
         mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True), field)
         return Surface(_outward(piece_in(tile, mesh)), True, why)
-    lattice, evidence = _covering(lattice, field, tile.undisturbed, False, REACH, 1)
-    mesh = _manifold(_on_sheets(_mesh(lattice, evidence, False, REACH), field, lattice.step))
+    mesh = polygons(*_crossed(*start, field, tile.undisturbed, False, REACH, 1))
+    mesh = _manifold(_on_sheets(mesh, field, lattice.step))
     measure = border_measure(mesh, field)
     holes = true_holes(mesh, measure, field)
     mesh = trimmed(mesh, np.where(holes, measure, np.minimum(measure, 0.99)))
@@ -98,25 +99,19 @@ def _beyond_borders(field: SheetField) -> _Outward:
     return _Outward(field.points[samples] - away, samples)
 
 
-def _covering(
-    lattice: Lattice, field: SheetField, within: Region, closed: bool, reach: float, rounds: int
-) -> tuple[Lattice, Evidence]:
-    """The lattice extended until there are leaves around all crossings, or so many times, and its evidence."""
-    evidence = gathered(lattice, field.at(lattice.corner_positions), field, within, closed)
+def _crossed(
+    lattice: Lattice, given: Answers, field: SheetField, within: Region, closed: bool, reach: float, rounds: int
+) -> tuple[Lattice, Crossings]:
+    """The crossings, and the lattice extended until there are leaves around all of them, or so many times."""
+    found = decided(lattice, with_sides(given, lattice, field, within, closed), closed, reach)
     for _ in range(rounds):
-        found = decided(lattice, evidence, closed, reach)
         bare = (lattice.edge_cells[found.edge] < 0).any(1)
         if not bare.any():
             break
         lattice = extended(lattice, np.unique(found.edge[bare]))
-        evidence = gathered(lattice, field.at(lattice.corner_positions), field, within, closed)
-    return lattice, evidence
-
-
-def _mesh(lattice: Lattice, evidence: Evidence, closed: bool, reach: float) -> Mesh:
-    """The mesh through the crossings."""
-    found = polygons(lattice, decided(lattice, evidence, closed, reach))
-    return Mesh(found.vertices, found.faces)
+        evidence = with_sides(answers(lattice, field), lattice, field, within, closed)
+        found = decided(lattice, evidence, closed, reach)
+    return lattice, found
 
 
 def _on_sheets(mesh: Mesh, field: SheetField, step: float) -> Mesh:
@@ -144,10 +139,9 @@ def _parted(mesh: Mesh) -> Mesh:
     return Mesh(np.asarray(split.vertices), np.asarray(split.faces))
 
 
-def _is_closed(lattice: Lattice, evidence: Evidence, field: SheetField, tile: Tile) -> tuple[bool, str]:
+def _is_closed(lattice: Lattice, found: Crossings, field: SheetField, tile: Tile) -> tuple[bool, str]:
     """Whether the surface that changes sides everywhere lies nowhere in the tile that samples are missing."""
-    mesh = _mesh(lattice, evidence, True, TRIAL_REACH)
-    mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed), field)
+    mesh = without_crumbs(with_gaps_filled(polygons(lattice, found), field, tile.undisturbed), field)
     border = mesh.faces.ravel()[Topology(mesh.faces, len(mesh.vertices)).boundary_sides]
     if not len(mesh.faces) or tile.owns(mesh.vertices[border]).any():
         return False, "it has borders"

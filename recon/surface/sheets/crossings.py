@@ -16,14 +16,15 @@ direction means nothing. Whether an edge ab is crossed is decided twice.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int64
 from numba import njit
 
+from recon.fields.sheet_field import Local, SheetField
 from recon.surface.sheets.lattice import Lattice
-from recon.surface.sheets.tiles import Region, everywhere
+from recon.surface.sheets.tiles import Region
 
 SUPPORT = 2.0  # spacings to the nearest sample, at which a crossing is as likely as not
 FAR = 2.7  # spacings: an edge with both ends farther from samples than this is not crossed
@@ -35,37 +36,6 @@ OFF_SHEET = 0.25  # how far a crossing may be from its sheet, in lengths of the 
 SURE = 0.5  # confidence from which an edge keeps its answer
 ROUNDS = 5
 GIVES_WAY = 1e-3  # of its confidence is what an edge outside the region weighs
-
-
-class Local(Protocol):
-    """The nearest sheet at some queries: see `recon.fields.sheet_field.Local`."""
-
-    @property
-    def distance(self) -> Float64[np.ndarray, "n"]: ...
-    @property
-    def axis(self) -> Float64[np.ndarray, "n 3"]: ...
-    @property
-    def foot(self) -> Float64[np.ndarray, "n 3"]: ...
-    @property
-    def reference(self) -> Int64[np.ndarray, "n"]: ...
-    @property
-    def gap(self) -> Float64[np.ndarray, "n"]: ...
-
-
-class Field(Protocol):
-    """A field of sheets."""
-
-    def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:
-        """The sheet nearest to each query."""
-        ...
-
-    def on(self, reference: Int64[np.ndarray, "m"], queries: Float64[np.ndarray, "m 3"]) -> Local:
-        """The sheet that the reference names, seen from each query."""
-        ...
-
-    def support(self, places: Float64[np.ndarray, "m 3"]) -> Float64[np.ndarray, "m"]:
-        """How far the nearest sample is, in its spacings."""
-        ...
 
 
 class Crossings(NamedTuple):
@@ -80,24 +50,38 @@ class Crossings(NamedTuple):
     behind: Bool[np.ndarray, "m"]
 
 
-class Evidence(NamedTuple):
-    """What the edges say: the places at which they may be crossed (two per edge: by the sheet at its start, and by
-    another one at its end), whether they think so, how sure they are, and the sides of the corners."""
+class Answers(NamedTuple):
+    """What the edges say for themselves.
+
+    `place` and `axis`: where they may be crossed, by the sheet at their start and by another one at their end; `crossed`:
+    whether they think so; `confidence`: how sure they are; `support`: how far samples are from there, in their spacings
+    (0 where no crossing was thought of); `far`: whether both ends are far from all samples.
+    """
 
     place: Float64[np.ndarray, "e 2 3"]
     axis: Float64[np.ndarray, "e 2 3"]
     crossed: Bool[np.ndarray, "e 2"]
     confidence: Float64[np.ndarray, "e"]
     support: Float64[np.ndarray, "e"]
+    far: Bool[np.ndarray, "e"]
+
+    @property
+    def odd(self) -> Bool[np.ndarray, "e"]:
+        """Whether the ends lie on different sides."""
+        return self.crossed[:, 0] != self.crossed[:, 1]
+
+
+class Evidence(NamedTuple):
+    """Answers, with their confidence where they are far from samples, and the sides of the corners."""
+
+    answers: Answers
     side: Int8[np.ndarray, "k"]
 
 
-def gathered(
-    lattice: Lattice, local: Local, field: Field, within: Region = everywhere, closed: bool = False
-) -> Evidence:
-    """The evidence of all edges. `local` is `field.at` the lattice's corners. Where sides cannot agree with all edges,
-    those that are not `within` the region give way."""
+def answers(lattice: Lattice, field: SheetField) -> Answers:
+    """What every edge says for itself."""
     corners, lengths = lattice.corner_positions, lattice.edge_lengths
+    local = field.at(corners)
     relation, offset, changes, share, axis = _relations(lattice.edges, lengths, local.distance, local.axis, local.foot)
     a, b = lattice.edges.T
     place = np.repeat((corners[a] + share[:, None] * (corners[b] - corners[a]))[:, None], 2, axis=1)
@@ -115,32 +99,40 @@ def gathered(
         crossed[asked, which] &= (at.gap < SUPPORT) & (off < OFF_SHEET)
         support[asked], axis[asked, which] = at.gap, at.axis
     far = np.minimum(local.gap[a], local.gap[b]) > FAR
-    crossed[far], confidence[far] = False, 1.0 if closed else FAR_CONFIDENCE
-    changes = (crossed[:, 0] != crossed[:, 1]).astype(np.int8)
-    weight = confidence * np.where(within(corners)[lattice.edges].all(1), 1.0, GIVES_WAY)
-    side = _sides(len(corners), lattice.edges, 1 - 2 * changes, np.argsort(-weight))
-    _settle(side, lattice.edges, 1 - 2 * changes, weight)
-    forced = np.flatnonzero((side[a] != side[b]) & (changes == 0) & (support == 0))
-    support[forced] = field.support(place[forced, 0])
-    return Evidence(place, axis, crossed, confidence, support, side)
+    crossed[far] = False
+    return Answers(place, axis, crossed, confidence, support, far)
+
+
+def with_sides(given: Answers, lattice: Lattice, field: SheetField, within: Region, closed: bool) -> Evidence:
+    """The sides that agree best with the edges' answers; where they cannot agree with all, edges that are not `within`
+    the region give way."""
+    confidence = np.where(given.far, 1.0 if closed else FAR_CONFIDENCE, given.confidence)
+    turn = 1 - 2 * given.odd.astype(np.int8)
+    weight = confidence * np.where(within(lattice.corner_positions)[lattice.edges].all(1), 1.0, GIVES_WAY)
+    side = _sides(len(lattice.corners), lattice.edges, turn, np.argsort(-weight))
+    _settle(side, lattice.edges, turn, weight)
+    a, b = lattice.edges.T
+    support = given.support.copy()
+    forced = np.flatnonzero((side[a] != side[b]) & ~given.odd & (support == 0))
+    support[forced] = field.support(given.place[forced, 0])
+    return Evidence(given._replace(confidence=confidence, support=support), side)
 
 
 def decided(lattice: Lattice, evidence: Evidence, closed: bool, reach: float) -> Crossings:
     """The crossings within `reach` spacings of a sample; those of a closed surface follow the sides alone."""
+    given, side = evidence
     a, b = lattice.edges.T
-    differ = evidence.side[a] != evidence.side[b]
-    odd = evidence.crossed[:, 0] != evidence.crossed[:, 1]
-    keeps = np.zeros(len(a), bool) if closed else evidence.confidence > SURE
-    crossed = evidence.crossed & ((keeps | (odd == differ)) & (keeps | (evidence.support < reach)))[:, None]
-    forced = ~keeps & differ & ~odd & (evidence.support < reach)
-    crossed[forced] = [True, False]
+    differ, near = side[a] != side[b], given.support < reach
+    keeps = np.zeros(len(a), bool) if closed else given.confidence > SURE
+    crossed = given.crossed & (keeps | ((given.odd == differ) & near))[:, None]
+    crossed[~keeps & differ & ~given.odd & near] = [True, False]
     edge, which = np.nonzero(crossed)
-    place = evidence.place[edge, which]
+    place = given.place[edge, which]
     start = lattice.corner_positions[a[edge]]
-    other = evidence.place[edge, 1 - which]
+    other = given.place[edge, 1 - which]
     is_second = crossed[edge].all(1) & (((place - start) ** 2).sum(1) > ((other - start) ** 2).sum(1))
-    behind = (evidence.side[a[edge]] < 0) != is_second
-    return Crossings(edge, place, evidence.axis[edge, which], behind)
+    behind = (side[a[edge]] < 0) != is_second
+    return Crossings(edge, place, given.axis[edge, which], behind)
 
 
 def _of_two_sheets(
@@ -149,7 +141,7 @@ def _of_two_sheets(
     b: Int64[np.ndarray, "e"],
     length: Float64[np.ndarray, "e"],
     local: Local,
-    field: Field,
+    field: SheetField,
 ) -> tuple[Float64[np.ndarray, "e 2 3"], Float64[np.ndarray, "e 2 3"], Bool[np.ndarray, "e 2"]]:
     """Place, axis and whether crossed, for edges whose ends are near different sheets: by a's sheet and by b's."""
     place, axis = np.empty((len(a), 2, 3)), np.empty((len(a), 2, 3))

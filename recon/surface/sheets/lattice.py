@@ -160,7 +160,7 @@ def _corner_keys(cells: Int64[np.ndarray, "c 3"], levels: Int8[np.ndarray, "c"])
 @njit(cache=True)
 def _distinct(keys):
     """Each key once, ascending."""
-    table, places = _hashed(keys)
+    table, places = hash_table(keys)
     count = 0
     found = np.empty(len(keys), np.int64)
     for key in table:
@@ -202,12 +202,7 @@ def _edge_sides(corners, edges):
 
 @njit(cache=True)
 def hash_table(keys):
-    """An open-addressing table from keys (distinct, not negative) to their places; `find` looks them up."""
-    return _hashed(keys)
-
-
-@njit(cache=True)
-def _hashed(keys):
+    """An open-addressing table from keys (not negative) to their places; `find` looks them up."""
     size = 16
     while size < 2 * len(keys):
         size *= 2

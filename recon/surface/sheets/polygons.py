@@ -8,12 +8,10 @@ an edge with four polygons; each gets a vertex of its own on the face, and the e
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Float64, Int64
 from numba import njit
 
+from recon.surface.sheets.borders import Mesh
 from recon.surface.sheets.crossings import Crossings
 from recon.surface.sheets.lattice import BITS, Lattice, find, pack
 
@@ -21,17 +19,8 @@ MOST_ON_A_FACE = 16
 PARALLEL, SLOPE = 0.7, 0.7  # crossings with parallel axes whose offset is more than slope * distance are of two sheets
 
 
-class Polygons(NamedTuple):
-    """Vertices with the crossings they are the mean of, and triangles."""
-
-    vertices: Float64[np.ndarray, "v 3"]
-    faces: Int64[np.ndarray, "f 3"]
-    vertex_of: Int64[np.ndarray, "m 4"]
-    """The vertex of each crossing in the four quadrants around its edge, -1 where there is no leaf."""
-
-
-def polygons(lattice: Lattice, found: Crossings) -> Polygons:
-    """The triangles around all crossings that have leaves on all sides."""
+def polygons(lattice: Lattice, found: Crossings) -> Mesh:
+    """The triangles around all crossings that have leaves on all sides; a vertex is the mean of its crossings."""
     first = np.searchsorted(found.edge, np.arange(len(lattice.edges) + 1))
     used = np.unique(lattice.edge_cells[found.edge])
     used = used[used >= 0]
@@ -51,8 +40,7 @@ def polygons(lattice: Lattice, found: Crossings) -> Polygons:
     )
     around = lattice.edge_cells[found.edge]
     vertex_of, vertices, beside = _grouped(around, found.place, *pairs)
-    faces = _triangles(vertex_of, beside, vertices, found.behind)
-    return Polygons(vertices, faces, vertex_of)
+    return Mesh(vertices, _triangles(vertex_of, beside, vertices, found.behind))
 
 
 @njit(cache=True)
