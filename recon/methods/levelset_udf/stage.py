@@ -17,6 +17,7 @@ from recon.methods.levelset_udf.field import WIDTH, DistanceField
 from recon.methods.levelset_udf.losses import Weights, backpropagate
 from recon.methods.levelset_udf.plan import Plan
 from recon.methods.levelset_udf.queries import draw_queries
+from recon.networks import load_training_state, training_state
 from recon.scene import Scene
 from recon.training import HISTORY
 
@@ -89,21 +90,10 @@ class DistanceStage:
         self._epoch = epoch
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        state = {f"field.{name}": value.detach().cpu().numpy() for name, value in self.field.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            state |= {f"adam.{index}.{name}": value.cpu().numpy() for name, value in moments.items()}
-        return state
+        return training_state(self.field, self.optimizer)
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        tensors = {name: torch.from_numpy(value) for name, value in state.items()}
-        self.field.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("field.")})
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("adam."):
-                _, index, moment = name.split(".")
-                moments.setdefault(int(index), {})[moment] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        load_training_state(self.field, self.optimizer, state)
 
     def preview(self) -> Scene | None:
         return self._preview(self.field)

@@ -15,6 +15,7 @@ from recon.inputs import CrossSections
 from recon.methods.orex.contour_samples import ContourSampler, Samples
 from recon.methods.orex.field import RefinementField, losses
 from recon.methods.orex.plan import Plan
+from recon.networks import load_training_state, training_state
 from recon.scene import Scene
 
 LEARNING_RATE = 1e-2
@@ -78,21 +79,10 @@ class OrexStage:
             group["lr"] = LEARNING_RATE * 0.9 ** (epoch // 10)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        state = {f"field.{name}": value.detach().cpu().numpy() for name, value in self.field.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            state |= {f"adam.{index}.{name}": value.cpu().numpy() for name, value in moments.items()}
-        return state
+        return training_state(self.field, self.optimizer)
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        tensors = {name: torch.from_numpy(value) for name, value in state.items()}
-        self.field.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("field.")})
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("adam."):
-                _, index, moment = name.split(".")
-                moments.setdefault(int(index), {})[moment] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        load_training_state(self.field, self.optimizer, state)
 
     def preview(self) -> Scene | None:
         return self._preview(self.field)

@@ -53,9 +53,9 @@ class Crossings(NamedTuple):
 class Answers(NamedTuple):
     """What the edges say for themselves.
 
-    `place` and `axis`: where they may be crossed, by the sheet at their start and by another one at their end; `crossed`:
-    whether they think so; `confidence`: how sure they are; `support`: how far samples are from there, in their spacings
-    (0 where no crossing was thought of); `far`: whether both ends are far from all samples.
+    `place` and `axis`: where they may be crossed, by the sheet at their start and by another one at their end;
+    `crossed`: whether they think so; `confidence`: how sure they are; `support`: how far samples are from there, in
+    their spacings (0 where no crossing was thought of); `far`: whether both ends are far from all samples.
     """
 
     place: Float64[np.ndarray, "e 2 3"]

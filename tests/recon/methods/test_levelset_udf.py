@@ -3,9 +3,6 @@ its surfaces and points against fields that are formulas."""
 
 from __future__ import annotations
 
-import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from recon.methods.levelset_udf.upsampling import normals_at, upsampled
 from recon.surface.facts import mesh_facts
 from recon.surface.sheets import surface_of
 from recon.training import Stage, StageRecord, Trainer
+from tests.killing import assert_killed_runs_end_with_the_same_bits
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = Plan(iterations=300, batch=250, on_surface=125)
@@ -417,25 +415,4 @@ np.savez(sys.argv[2], **stage.state_dict())
 
 @pytest.mark.slow
 def test_killed_at_several_moments_it_ends_with_the_same_bits(tmp_path: Path):
-    def run(folder: Path, kill_after: int | None) -> int:
-        """How far the run was when it was killed, once it had done so many steps in this session."""
-        command = [sys.executable, "-c", KILLED, str(folder), str(folder) + ".npz"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            steps = [0]
-            for line in process.stdout:
-                steps.append(int(line))
-                if kill_after is not None and steps[-1] - steps[1] >= kill_after:
-                    process.kill()
-                    break
-            assert kill_after is not None or process.wait() == 0
-        return steps[-1]
-
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    run(unbroken, None)
-    moments = random.Random(11)
-    reached = [run(broken, moments.randint(5, 12)) for _ in range(3)]  # of 60 steps, 50 of them in the first epoch
-    assert reached[0] < reached[-1] < 60
-    run(broken, None)
-    ours, theirs = np.load(f"{broken}.npz"), np.load(f"{unbroken}.npz")
-    assert set(ours) == set(theirs) and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert_killed_runs_end_with_the_same_bits(KILLED, tmp_path, 60, 5, 12)  # 50 of the steps are in the first epoch

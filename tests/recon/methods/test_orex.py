@@ -4,9 +4,6 @@ surfaces against solids that are known."""
 from __future__ import annotations
 
 import copy
-import random
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from recon.methods.orex.extraction import Lattice, expected_evaluations, label_l
 from recon.methods.orex.field import STEEPEST, RefinementField, losses
 from recon.methods.orex.stage import OrexStage, Plan
 from recon.training import Stage, Trainer
+from tests.killing import assert_killed_runs_end_with_the_same_bits
 
 ROOT = Path(__file__).resolve().parents[3]
 A, B = Label(1, "a", (0.9, 0.5, 0.4)), Label(2, "b", (0.4, 0.5, 0.9))
@@ -632,25 +630,4 @@ np.savez(sys.argv[2], **stage.state_dict())
 
 @pytest.mark.slow
 def test_killed_at_several_moments_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    def run(folder: Path, kill_after: int | None) -> int:
-        """How far the run was when it was killed, once it had done so many steps in this session."""
-        command = [sys.executable, "-c", KILLED, str(folder), str(folder) + ".npz"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            steps = [0]
-            for line in process.stdout:
-                steps.append(int(line))
-                if kill_after is not None and steps[-1] - steps[1] >= kill_after:
-                    process.kill()
-                    break
-            assert kill_after is not None or process.wait() == 0
-        return steps[-1]
-
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    run(unbroken, None)
-    moments = random.Random(11)
-    reached = [run(broken, moments.randint(3, 10)) for _ in range(3)]  # of 100 steps, 40 of them in the first level
-    assert reached[0] < reached[-1] < 100
-    run(broken, None)
-    ours, theirs = np.load(f"{broken}.npz"), np.load(f"{unbroken}.npz")
-    assert set(ours) == set(theirs) and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert_killed_runs_end_with_the_same_bits(KILLED, tmp_path, 100, 3, 10)  # 40 of the steps are in the first level
