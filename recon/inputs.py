@@ -1,8 +1,8 @@
 """What Relief reconstructs from, whatever the file it came from.
 
-This module holds the input kinds that exist so far: `CrossSections`, planes with labelled contours or pixels (and
-elevation contours as its open-lined form), and `PointCloud`. Readers in `recon.formats` make them; methods in
-`recon.methods` take them.
+The four kinds: `CrossSections`, planes with labelled contours or pixels (and elevation contours as its open-lined
+form); `PointCloud`; `Views`, images with cameras; and `Photos`, images without, which `recon.poses` turns into views.
+Readers in `recon.formats` make them; methods in `recon.methods` take them.
 
 Coordinates are the user's own (float64) everywhere in this module: millimetres of the patient for medical files,
 whatever the file says elsewhere.
@@ -10,11 +10,15 @@ whatever the file says elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, UInt8, UInt16
+
+from render.cameras import Camera
 
 BACKGROUND = 0
 
@@ -161,6 +165,77 @@ class PointCloud:
             for values in [getattr(self, name)]
         }
         return replace(self, **kept)
+
+
+@dataclass(frozen=True)
+class View:
+    """One image and the camera that took it.
+
+    `name` is the image's path relative to the input. `camera` is a pinhole in the user's coordinates; the pictures
+    below are read when they are called, already undistorted to it, all `camera.height` by `camera.width`.
+    `image` gives 8-bit sRGB, with a fourth channel of straight alpha where the file has one. `mask` is true where the
+    image is to be looked at, `labels` holds the ids of `Views.labels`, `depth` the distance along the camera's forward
+    axis in the user's unit (0 where unknown), `normals` unit vectors of the world (0 where unknown).
+
+    `held_out` is whether the input's own split leaves it for evaluation; None where the input has no split.
+    """
+
+    name: str
+    camera: Camera
+    image: Callable[[], UInt8[np.ndarray, "h w _"]]
+    mask: Callable[[], Bool[np.ndarray, "h w"]] | None = None
+    labels: Callable[[], UInt16[np.ndarray, "h w"]] | None = None
+    depth: Callable[[], Float32[np.ndarray, "h w"]] | None = None
+    normals: Callable[[], Float32[np.ndarray, "h w 3"]] | None = None
+    held_out: bool | None = None
+
+
+@dataclass(frozen=True)
+class Views:
+    """Images with cameras, sorted by name.
+
+    `points` are those that structure from motion (or the input) knows of the scene, None where it knows none.
+    `labels` name the ids of the views' instance labels. `unposed` are images that are there without a camera.
+    """
+
+    views: tuple[View, ...]
+    points: PointCloud | None = None
+    labels: tuple[Label, ...] = ()
+    unposed: tuple[str, ...] = ()
+    unit: str = "unknown"
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One image without a camera.
+
+    `name` is its path relative to the input. `image` reads it upright (EXIF orientation applied), 8-bit sRGB, with a
+    fourth channel where it has alpha; `mask` is true where it is to be looked at. `focal` is the focal length in
+    pixels that its EXIF or its lens model tells, `position` longitude, latitude (degrees) and altitude (m) by GPS,
+    `model` names camera and lens: photos of one model and size share their intrinsics.
+    """
+
+    name: str
+    width: int
+    height: int
+    image: Callable[[], UInt8[np.ndarray, "h w _"]]
+    mask: Callable[[], Bool[np.ndarray, "h w"]] | None = None
+    focal: float | None = None
+    position: tuple[float, float, float] | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Images without cameras. `ordered` says that neighbours in the sequence see the same (a video, numbered shots).
+    `source` is the file or folder that they were read from."""
+
+    photos: tuple[Photo, ...]
+    source: Path
+    ordered: bool = False
+    notes: tuple[str, ...] = field(default=())
 
 
 Input = CrossSections | PointCloud

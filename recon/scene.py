@@ -6,12 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt16
+from jaxtyping import Float, Float64, UInt8, UInt16
 
 from recon.inputs import Label, PointCloud
+from render.cameras import Camera
 
 if TYPE_CHECKING:
     import trimesh
+
+    from recon.gaussians.model import Gaussians
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,27 @@ class LabelGrid:
     affine: Float64[np.ndarray, "4 4"]
 
 
+@dataclass(frozen=True)
+class SceneCamera:
+    """A camera of the input in reconstruction coordinates; `name` is its image's path relative to the input.
+
+    `rendered` is what the method makes of the view, 8-bit sRGB, for views that were held out.
+    """
+
+    name: str
+    camera: Camera
+    held_out: bool = False
+    rendered: UInt8[np.ndarray, "h w 3"] | None = None
+
+
 @dataclass
 class Scene:
-    """Named meshes in reconstruction coordinates with the frame back to the user's.
+    """What a method yields, in reconstruction coordinates, with the frame back to the user's.
 
     `objects` maps a label's name to its surface, and `labels` gives their ids and colours in the same order; a scene
     of one piece without a name has `mesh` instead. Faces are counter-clockwise seen from outside. `points` are the
-    samples that a method for clouds worked out: the input's with normals, or denser ones.
+    samples that a method for clouds worked out: the input's with normals, or denser ones. `gaussians` and `cameras` are
+    those of methods for views.
     """
 
     mesh: trimesh.Trimesh | None = None
@@ -66,6 +83,8 @@ class Scene:
     labels: tuple[Label, ...] = ()
     label_grid: LabelGrid | None = None
     points: PointCloud | None = None
+    gaussians: Gaussians | None = None
+    cameras: tuple[SceneCamera, ...] = ()
     frame: Frame = field(default_factory=Frame)
     notes: tuple[str, ...] = ()
 
