@@ -238,7 +238,7 @@ class Photos:
     notes: tuple[str, ...] = field(default=())
 
 
-Input = CrossSections | PointCloud
+Input = CrossSections | PointCloud | Views | Photos
 
 
 def distinct_color(index: int) -> tuple[float, float, float]:

@@ -45,6 +45,22 @@ class Frame:
         """The user's coordinates to reconstruction coordinates."""
         return ((np.asarray(points, np.float64) - self.translation) @ self.rotation) / self.scale
 
+    def inverse(self) -> Frame:
+        """The similarity from user to reconstruction coordinates."""
+        back = self.rotation.T
+        return replace(self, scale=1 / self.scale, rotation=back, translation=-back @ self.translation / self.scale)
+
+    def camera_to_user(self, camera: Camera) -> Camera:
+        """The camera that sees, in the user's coordinates, what the given one sees in reconstruction coordinates.
+
+        With x_user = s R x + t and camera coordinates A x + b, which are scaled as the world is, s (A x + b) is
+        A R^T x_user + s b - A R^T t.
+        """
+        moved = np.eye(4)
+        moved[:3, :3] = camera.world_to_camera[:3, :3] @ self.rotation.T
+        moved[:3, 3] = self.scale * camera.world_to_camera[:3, 3] - moved[:3, :3] @ self.translation
+        return replace(camera, world_to_camera=moved)
+
 
 @dataclass(frozen=True)
 class LabelGrid:
@@ -88,12 +104,18 @@ class Scene:
     frame: Frame = field(default_factory=Frame)
     notes: tuple[str, ...] = ()
 
+    @property
+    def has_mesh(self) -> bool:
+        """Whether there is a face anywhere in it."""
+        meshes = [*self.objects.values(), *([] if self.mesh is None else [self.mesh])]
+        return any(len(mesh.faces) for mesh in meshes)
+
     def _moved(self, cloud: PointCloud) -> PointCloud:
         normals = None if cloud.normals is None else (cloud.normals @ self.frame.rotation.T).astype(np.float32)
         return replace(cloud, points=self.frame.to_user(cloud.points), normals=normals)
 
     def in_user_frame(self) -> Scene:
-        """A copy with meshes and points in the user's coordinates, float64; its frame keeps only unit and up."""
+        """A copy in the user's coordinates, meshes, points and cameras in float64; its frame keeps only unit and up."""
 
         def moved(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
             copy = mesh.copy()
@@ -105,5 +127,9 @@ class Scene:
             mesh=None if self.mesh is None else moved(self.mesh),
             objects={name: moved(mesh) for name, mesh in self.objects.items()},
             points=None if self.points is None else self._moved(self.points),
+            gaussians=None
+            if self.gaussians is None
+            else self.gaussians.transformed(self.frame.scale, self.frame.rotation, self.frame.translation),
+            cameras=tuple(replace(one, camera=self.frame.camera_to_user(one.camera)) for one in self.cameras),
             frame=Frame(unit=self.frame.unit, up=self.frame.up),
         )
