@@ -91,6 +91,16 @@ def read_ply(path: Path, last: str | None = None) -> PlyFile:
         raise UserError(f"{path}: its body is shorter than its header says, or damaged") from problem
 
 
+def elements_of(path: Path) -> list[Element]:
+    """The elements that a PLY file's header names.
+
+    Raises:
+        UserError: it is no PLY file, or its header cannot be understood.
+    """
+    with path.open("rb") as file:
+        return _header(path, file.read(LONGEST_HEADER + len("end_header\r\n")))[1]
+
+
 def _header(path: Path, data: bytes) -> tuple[str, list[Element], list[str], int]:
     """Byte order ("" for text), elements, comments, and where the body starts."""
     head, mark, _ = data[:LONGEST_HEADER].partition(b"end_header")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int
+
+from recon.gaussians.harmonics import rotation_matrix
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,18 @@ class Gaussians:
         return self.quaternions / np.linalg.norm(self.quaternions, axis=1, keepdims=True)
 
     @property
+    def normals(self) -> Float32[np.ndarray, "n 3"]:
+        """The axis along which each is thinnest, a unit vector; which of its two ways it points means nothing."""
+        w, x, y, z = self.rotations.T
+        thinnest = self.log_scales.argmin(axis=1)
+        components = (
+            (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)),
+            (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)),
+            (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)),
+        )
+        return np.stack([np.choose(thinnest, axis) for axis in zip(*components, strict=True)], axis=1)
+
+    @property
     def sh_degree(self) -> int:
         """Degree of the spherical harmonics, 0 to 3."""
         return int(np.sqrt(self.sh.shape[1])) - 1
@@ -54,3 +68,31 @@ class Gaussians:
         """Those of these indices, or where the mask is true."""
         names = ("means", "log_scales", "quaternions", "opacity_logits", "sh")
         return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def transformed(
+        self, scale: float, rotation: Float[np.ndarray, "3 3"], translation: Float[np.ndarray, "3"]
+    ) -> Gaussians:
+        """The Gaussians in other coordinates x' = scale * rotation @ x + translation: their places, sizes and axes, and
+        the directions that their colours depend on. `rotation` has determinant 1."""
+        rotation = np.asarray(rotation, np.float64)
+        means = scale * (self.means.astype(np.float64) @ rotation.T) + translation
+        moved = replace(
+            self,
+            means=means.astype(np.float32),
+            log_scales=(self.log_scales + np.log(scale)).astype(np.float32),
+        )
+        if np.array_equal(rotation, np.eye(3)):
+            return moved
+        matrix = rotation_matrix(rotation, self.sh_degree).astype(np.float32)
+        return replace(moved, quaternions=_turned(self.quaternions, rotation), sh=np.matmul(matrix, self.sh))
+
+
+def _turned(
+    quaternions: Float32[np.ndarray, "n 4"], rotation: Float64[np.ndarray, "3 3"]
+) -> Float32[np.ndarray, "n 4"]:
+    """The product of the rotation's quaternion and each of these, lengths kept."""
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
+    left = np.array([[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]])
+    return (quaternions @ left.T).astype(np.float32)

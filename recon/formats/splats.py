@@ -1,0 +1,144 @@
+"""The splat formats that exist, and what they share. A new one is a module here and one line in `SPLAT_FORMATS`.
+
+A splat module has `read(path) -> Scene` and `write(scene, path) -> None`; the scene holds `gaussians`. Files hold the
+user's coordinates where they can say what is up in them: PLY in a comment, GLB in its root node. The others have one
+upward direction by convention, and what is written is turned to it: .splat and SOG have -y up, as the cameras of
+structure from motion have, SPZ has +y up. A foreign PLY file is taken to be -y up as well.
+
+A written file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from recon.errors import UserError
+from recon.formats.meshes import float32_loses, shortest_turn
+from recon.formats.ply_elements import elements_of
+from recon.formats.untrusted import failures_named
+from recon.gaussians.cleaning import is_finite
+from recon.gaussians.model import Gaussians
+from recon.scene import Scene
+
+Y_DOWN = (0.0, -1.0, 0.0)
+"""Up in files that follow the cameras of structure from motion: x right, y down, z forward."""
+
+OPAQUE = 16.0
+"""The largest opacity logit that is kept: beyond it float32 opacity is 1."""
+
+
+@dataclass(frozen=True)
+class SplatFormat:
+    """One row of the registry; the longest of the suffixes that fit wins."""
+
+    name: str
+    module: str
+    suffixes: tuple[str, ...]
+
+
+SPLAT_FORMATS: tuple[SplatFormat, ...] = (SplatFormat("PLY splats", "recon.formats.splat_ply", (".ply",)),)
+
+
+def splat_format_of(path: Path) -> SplatFormat:
+    """The splat format of the path's ending.
+
+    Raises:
+        UserError: no splat format has it.
+    """
+    name = path.name.lower()
+    fitting = [(len(suffix), row) for row in SPLAT_FORMATS for suffix in row.suffixes if name.endswith(suffix)]
+    if not fitting:
+        known = ", ".join(suffix for row in SPLAT_FORMATS for suffix in row.suffixes)
+        raise UserError(f"{path}: no splat format has this ending; choose one of {known}")
+    return max(fitting, key=lambda match: match[0])[1]
+
+
+def read_splats(path: Path) -> Scene:
+    """The Gaussians in a splat file, in the user's coordinates; those with a number that is not finite are left out and
+    a note says how many.
+
+    Raises:
+        UserError: the ending is unknown, or the file cannot be opened or holds no Gaussian; the sentence says why.
+    """
+    row = splat_format_of(path)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file")
+    with failures_named(path):
+        scene = importlib.import_module(row.module).read(path)
+    return _checked(scene, path)
+
+
+def write_splats(scene: Scene, path: Path) -> None:
+    """Writes the scene's Gaussians in the format of the path's ending.
+
+    Raises:
+        UserError: the ending is unknown, or the scene holds no Gaussians.
+    """
+    importlib.import_module(splat_format_of(path).module).write(scene, path)
+
+
+def is_splats(path: Path) -> bool:
+    """Whether the path is a file of Gaussians: by its ending, and by what is in it where meshes or points have the same
+    ending."""
+    if path.suffix.lower() == ".ply" and path.is_file():
+        try:
+            return _holds_gaussians(path)
+        except UserError:
+            return False
+    try:
+        splat_format_of(path)
+    except UserError:
+        return False
+    return path.exists()
+
+
+def _holds_gaussians(path: Path) -> bool:
+    """Whether a PLY file's vertices are Gaussians, plain or in chunks."""
+    names = {column.name for element in elements_of(path) for column in element.properties}
+    return {"scale_0", "rot_0"} <= names or "packed_rotation" in names
+
+
+def placed(scene: Scene) -> tuple[Gaussians, Float64[np.ndarray, "3"]]:
+    """The scene's Gaussians in the user's coordinates less an offset, and that offset: zero, except where float32 would
+    lose the coordinates.
+
+    Raises:
+        UserError: the scene holds no Gaussians.
+    """
+    if scene.gaussians is None or not len(scene.gaussians):
+        raise UserError("the scene holds no Gaussians; there is nothing to write")
+    frame = scene.frame
+    centers = frame.to_user(scene.gaussians.means)
+    offset = (centers.min(0) + centers.max(0)) / 2 if float32_loses(centers) else np.zeros(3)
+    return scene.gaussians.transformed(frame.scale, frame.rotation, frame.translation - offset), offset
+
+
+def turned(scene: Scene, up: tuple[float, float, float]) -> Gaussians:
+    """The scene's Gaussians in the user's unit, turned so that the user's upward direction is `up`.
+
+    Raises:
+        UserError: the scene holds no Gaussians.
+    """
+    gaussians, offset = placed(scene)
+    turn = shortest_turn(scene.frame.up, up)
+    return gaussians.transformed(1.0, turn, turn @ offset)
+
+
+def _checked(scene: Scene, path: Path) -> Scene:
+    """The scene with the Gaussians that are finite, infinite opacities made as good as 0 and 1."""
+    gaussians = scene.gaussians
+    if gaussians is None or not len(gaussians):
+        raise UserError(f"{path}: holds no Gaussian")
+    sane = replace(gaussians, opacity_logits=np.clip(gaussians.opacity_logits, -OPAQUE, OPAQUE))
+    fine = is_finite(sane)
+    if fine.all():
+        return replace(scene, gaussians=sane)
+    if not fine.any():
+        raise UserError(f"{path}: none of its {len(fine)} Gaussians has finite numbers")
+    note = f"{int((~fine).sum())} of {len(fine)} Gaussians have numbers that are not finite, or no rotation: left out."
+    return replace(scene, gaussians=sane.subset(fine), notes=(*scene.notes, note))
