@@ -145,7 +145,17 @@ def _cloud(reader: ModuleType, path: Path, options: PointOptions, format_: Forma
 
     if options.columns is not None and format_.name not in ("text points", "numpy points"):
         raise UserError(f"--columns: {path} names its columns itself; the option is for text and arrays")
-    return chosen(reader.read(path, options), options, path)
+    cloud = reader.read(path, options)
+    if options.up is not None:
+        cloud = replace(cloud, up=_direction(options.up))
+    return chosen(cloud, options, path)
+
+
+def _direction(axis: str) -> tuple[float, float, float]:
+    """The unit vector along an axis by its name, -y for the one against y."""
+    length = -1.0 if axis.startswith("-") else 1.0
+    x, y, z = (length if axis.endswith(name) else 0.0 for name in "xyz")
+    return x, y, z
 
 
 def _by_suffix(path: Path) -> Format | None:

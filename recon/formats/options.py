@@ -5,7 +5,7 @@ The classes are tagged, so that a run's record says which of them it holds.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,6 +28,8 @@ class PointOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     unit: str | None = None
     """Unit of length of the input's coordinates (mm, m) where the file does not say."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """Which way is up, also in what is made of the points; by default what the file says, or z. Write --up=-y."""
     columns: str | None = None
     """What the columns of a text or array file hold, with commas: x,y,z,nx,ny,nz,r,g,b,intensity,class or skip."""
     classes: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import laspy
@@ -502,3 +503,10 @@ def test_every_format_of_points_is_met_here():
         *("PLY points", "PCD points", "LAS or LAZ points", "E57 scans", "text points", "numpy points"),
         *("mesh vertices", "KITTI sweep", "RGB-D frames"),
     }
+
+
+@pytest.mark.parametrize(("flag", "up"), [("y", (0, 1, 0)), ("-z", (0, 0, -1)), (None, (1, 0, 0))])
+def test_the_upward_direction_is_the_users_before_the_files(cloud: PointCloud, tmp_path: Path, flag, up):
+    write_points(replace(cloud, up=(1.0, 0.0, 0.0)), tmp_path / "a.ply")
+    found = read(tmp_path / "a.ply", PointOptions(up=flag))
+    assert found.up == up and np.array_equal(found.points, cloud.points)
