@@ -89,8 +89,11 @@ def _is_run(path: Path) -> bool:
 
 
 def _welded(scene: Scene) -> Scene:
-    """The scene with vertices at one place made one: seams of a texture split them, and would open every section."""
+    """The scene with vertices at one place made one: seams of a texture split them, and would open every section. What
+    each corner of a face has of the texture stays in the mesh's `face_attributes`."""
     for mesh in (*scene.objects.values(), *([] if scene.mesh is None else [scene.mesh])):
+        if mesh.visual.kind == "texture":
+            mesh.face_attributes["uv"] = np.asarray(mesh.visual.uv)[mesh.faces]
         mesh.merge_vertices(merge_tex=True, merge_norm=True)
     return scene
 

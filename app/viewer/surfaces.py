@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import viser
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from app.viewer.layer import Layer
 from app.viewer.section import Outline, Triangles, closed_loops, outline, part_below, without_unused
+from recon.formats import glb
 from recon.inputs import distinct_color
 from recon.regions import even_odd_region, triangulated
 from recon.scene import Frame, Scene
@@ -38,16 +39,24 @@ BOUNDARY_COLOR, BOUNDARY_PIXELS = (0.85, 0.10, 0.35), 3.0
 Color = tuple[float, float, float]
 
 
+class Paint(NamedTuple):
+    """What a mesh has on it of its own: sRGB bytes of its vertices (n, 3), or with an `image` (of PIL's) their places
+    on that, (n, 2), the second counted upward."""
+
+    values: Float[np.ndarray, "n _"]
+    image: Any = None
+
+
 @dataclass(frozen=True)
 class Surface:
-    """A named surface with its sRGB colour: the full mesh, what the browser is sent of it, the sRGB `colors` of the
-    vertices of that (None where the mesh has none of its own), and the segments at which the full mesh ends."""
+    """A named surface with its sRGB colour: the full mesh, what the browser is sent of it, the `paint` on that (None
+    where the mesh has none of its own), and the segments at which the full mesh ends."""
 
     name: str
     color: Color
     full: Triangles
     preview: Triangles
-    colors: UInt8[np.ndarray, "n 3"] | None
+    paint: Paint | None
     boundary: Float[np.ndarray, "s 2 3"]
 
 
@@ -81,20 +90,37 @@ def surfaces_of(scene: Scene, frame: Frame, limit: int = PREVIEW_FACES) -> list[
         vertices = frame.from_user(scene.frame.to_user(np.asarray(mesh.vertices)))
         full = Triangles(vertices, np.asarray(mesh.faces, np.int64))
         color = colors.get(name) or (PLAIN_COLOR if len(meshes) == 1 else distinct_color(index))
-        preview = simplified(full, share)
-        own = None if name in colors else _vertex_colors(mesh, full, preview)
-        surfaces.append(Surface(name, color, full, preview, own, frame.from_user(_boundary(mesh, scene))))
+        preview, paint = simplified(full, share), None
+        if "uv" in mesh.face_attributes:
+            preview, paint = _textured(mesh, full, preview)
+        elif name not in colors and own_colors(mesh)[0] == "vertex":
+            paint = Paint(_of_nearest(own_colors(mesh)[1], full, preview))
+        surfaces.append(Surface(name, color, full, preview, paint, frame.from_user(_boundary(mesh, scene))))
     return surfaces
 
 
-def _vertex_colors(mesh: trimesh.Trimesh, full: Triangles, preview: Triangles) -> UInt8[np.ndarray, "n 3"] | None:
-    """The mesh's own vertex colours at the vertices of its preview: those of the nearest vertices."""
-    kind, own = own_colors(mesh)
-    if kind != "vertex" or preview is full:
-        return own if kind == "vertex" else None
+def _textured(mesh: trimesh.Trimesh, full: Triangles, preview: Triangles) -> tuple[Triangles, Paint]:
+    """The preview with the mesh's texture: where that is the full mesh, its vertices doubled at the seams; a simpler
+    one has the texture's colours at its vertices."""
+    image: Any = mesh.visual.material.baseColorTexture  # type: ignore[union-attr]
+    corners = np.column_stack([full.faces.ravel(), mesh.face_attributes["uv"].reshape(-1, 2)])
+    unlike, faces = np.unique(corners, axis=0, return_inverse=True)
+    vertex, uv = unlike[:, 0].astype(np.int64), unlike[:, 1:]
+    if preview is full:
+        return Triangles(full.vertices[vertex], faces.reshape(-1, 3)), Paint(uv, image)
+    column, row = (uv * (1, -1) % 1 * image.size).astype(np.int64).T
+    colors = np.zeros((len(full.vertices), 3), np.uint8)
+    colors[vertex] = np.asarray(image.convert("RGB"))[row, column]
+    return preview, Paint(_of_nearest(colors, full, preview))
+
+
+def _of_nearest(values: np.ndarray, full: Triangles, preview: Triangles) -> np.ndarray:
+    """The values at the vertices of a mesh for those of its preview: at each that of the nearest."""
+    if preview is full:
+        return values
     from scipy.spatial import KDTree
 
-    return own[KDTree(full.vertices).query(preview.vertices)[1]]
+    return values[KDTree(full.vertices).query(preview.vertices)[1]]
 
 
 def _boundary(mesh: trimesh.Trimesh, scene: Scene) -> Float[np.ndarray, "s 2 3"]:
@@ -142,7 +168,7 @@ class SurfaceLayer(Layer):
         with self.lock:
             self._surfaces, self._labels = surfaces, labels
             self.boundaries.visible = any(len(surface.boundary) for surface in surfaces)
-            self.own_colors.visible = any(surface.colors is not None for surface in surfaces)
+            self.own_colors.visible = any(surface.paint is not None for surface in surfaces)
             self.redraw()
 
     def draw(self) -> None:
@@ -152,22 +178,24 @@ class SurfaceLayer(Layer):
             name = f"/surfaces/{self._surfaces.index(surface)}"
             boundary = surface.boundary
             if plane is None:
-                self._draw_shell(name, surface.preview, surface.colors, surface.color)
+                self._draw_shell(name, surface.preview, surface.paint, surface.color)
             else:
                 self._draw_cut(name, surface, plane, LAYER * (1 + rank))
                 boundary = boundary[plane.height(boundary).max(1) < 0]
             self.add_lines(f"{name}/boundary", boundary, BOUNDARY_COLOR, BOUNDARY_PIXELS)
 
-    def _draw_shell(self, name: str, shell: Triangles, colors: UInt8[np.ndarray, "n 3"] | None, plain: Color) -> None:
+    def _draw_shell(self, name: str, shell: Triangles, paint: Paint | None, plain: Color) -> None:
         self._touchable[f"{name}/shell"] = shell
-        if colors is not None and self.own_colors.value:
-            self.add_colored_mesh(f"{name}/shell", shell, colors)
-        else:
+        if paint is None or not self.own_colors.value:
             self.add_mesh(f"{name}/shell", shell, plain)
+        elif paint.image is None:
+            self.add_colored_mesh(f"{name}/shell", shell, paint.values)
+        elif len(shell.faces):
+            self.colored[f"{name}/shell"] = self.server.scene.add_glb(f"{name}/shell", _textured_glb(shell, paint))
 
     def _draw_cut(self, name: str, surface: Surface, plane: SectionPlane, lift: float) -> None:
-        shell, colors = _colored_part_below(surface, plane)
-        self._draw_shell(name, shell, colors, surface.color)
+        shell, paint = _painted_part_below(surface, plane)
+        self._draw_shell(name, shell, paint, surface.color)
         curve = outline(surface.full, plane.height(surface.full.vertices))
         filling = NOTHING if len(surface.boundary) else section_filling(curve, plane)
         self._touchable[f"{name}/filling"] = Triangles(filling.vertices + plane.lift(lift), filling.faces)
@@ -195,14 +223,27 @@ class SurfaceLayer(Layer):
             return [mesh for path, mesh in self._touchable.items() if self._labels.visible(self._label_of(path))]
 
 
-def _colored_part_below(surface: Surface, plane: SectionPlane) -> tuple[Triangles, UInt8[np.ndarray, "n 3"] | None]:
-    """What the plane keeps of the preview, and the colours of its vertices: cut edges interpolate them."""
+def _painted_part_below(surface: Surface, plane: SectionPlane) -> tuple[Triangles, Paint | None]:
+    """What the plane keeps of the preview, and the paint on that: cut edges interpolate it."""
     height = plane.height(surface.preview.vertices)
-    if surface.colors is None:
+    if surface.paint is None:
         return part_below(surface.preview, height), None
-    with_colors = np.column_stack([surface.preview.vertices, surface.colors])
-    kept = part_below(Triangles(with_colors, surface.preview.faces), height)
-    return Triangles(kept.vertices[:, :3], kept.faces), np.rint(kept.vertices[:, 3:]).astype(np.uint8)
+    values, image = surface.paint
+    kept = part_below(Triangles(np.column_stack([surface.preview.vertices, values]), surface.preview.faces), height)
+    of_kept = kept.vertices[:, 3:]
+    paint = Paint(np.rint(of_kept).astype(np.uint8) if image is None else of_kept, image)
+    return Triangles(kept.vertices[:, :3], kept.faces), paint
+
+
+def _textured_glb(shell: Triangles, paint: Paint) -> bytes:
+    """The shell with its texture, as viser takes it."""
+    import trimesh
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    visual = TextureVisuals(uv=paint.values, material=PBRMaterial(baseColorTexture=paint.image))
+    shown = trimesh.Trimesh(shell.vertices, shell.faces, visual=visual, process=False)
+    return glb.encoded(Scene(mesh=shown, frame=Frame(up=(0.0, 1.0, 0.0))))  # Y-up: nothing is turned
 
 
 def _box_volume(surface: Surface) -> float:

@@ -8,6 +8,7 @@ Colours are linear in glTF, and metalness is 1 where a material does not say oth
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from pathlib import Path
@@ -19,6 +20,7 @@ from jaxtyping import Float, Float32, Float64, Int
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.meshes import METRES, Part, checked, offset_for_float32, parts, shortest_turn, texture_of
+from recon.formats.untrusted import plain
 from recon.inputs import Label
 from recon.scene import Frame, Scene
 from render.meshes import own_colors, to_bytes, to_linear, to_srgb, vertex_normals
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import trimesh
 
 ROUGHNESS = 0.8
+LARGEST_TEXTURE = 16384
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 TYPES = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 CODES = {np.dtype(kind): code for code, kind in TYPES.items()}
@@ -60,13 +63,14 @@ def encoded(scene: Scene) -> bytes:
 
 
 def read(path: Path) -> Scene:
-    """The triangles of a GLB file: one mesh gives `mesh`, several `objects`, with vertex or material colours.
+    """The triangles of a GLB file: one mesh gives `mesh`, several `objects`, with their texture, vertex colours or
+    material colours. Of textures the base colour is read, where the file holds it as PNG or JPEG.
 
     A file of Relief's comes back in the user's coordinates. Any other stands in metres, Z-up: glTF's Y-up turned.
-    Textures are passed over.
 
     Raises:
-        UserError: the file is no GLB, is shorter than it says, needs an extension, or holds no triangle.
+        UserError: the file is no GLB, is shorter than it says, needs an extension, holds no triangle, or a texture
+            that is damaged or larger than 16,384 texels a side.
     """
     try:
         reader = _Reader(path)
@@ -82,7 +86,7 @@ def read(path: Path) -> Scene:
     if not meshes:
         raise UserError(f"{path}: holds no triangle; a mesh needs at least one")
     only = next(iter(meshes.values()))
-    if len(meshes) == 1 and own_colors(only)[0]:
+    if len(meshes) == 1 and (own_colors(only)[0] or only.visual.kind == "texture"):
         return Scene(mesh=only, frame=frame)
     return Scene(objects=meshes, labels=tuple(labels), frame=frame)
 
@@ -267,6 +271,8 @@ class _Reader:
     def _primitive(self, primitive: dict[str, Any]) -> tuple[trimesh.Trimesh, tuple[float, float, float]]:
         """One primitive's triangles and its material's sRGB colour."""
         import trimesh
+        from trimesh.visual import TextureVisuals
+        from trimesh.visual.material import PBRMaterial
 
         attributes = primitive["attributes"]
         points = self._values(attributes["POSITION"])
@@ -279,9 +285,35 @@ class _Reader:
             process=False,
         )
         material = self.document["materials"][primitive["material"]] if "material" in primitive else {}
-        factor = material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1, 1, 1, 1])
-        red, green, blue = to_srgb(np.array(factor[:3], np.float64)).tolist()
+        surface = material.get("pbrMetallicRoughness", {})
+        image = self._image(surface) if "TEXCOORD_0" in attributes else None
+        if image is not None:
+            paint = PBRMaterial(baseColorTexture=image, metallicFactor=0.0, roughnessFactor=ROUGHNESS)
+            uv = self._values(attributes["TEXCOORD_0"]).astype(np.float64) * (1, -1) + (0, 1)
+            mesh.visual = TextureVisuals(uv=uv, material=paint)
+        red, green, blue = to_srgb(np.array(surface.get("baseColorFactor", [1, 1, 1, 1])[:3], np.float64)).tolist()
         return mesh, (red, green, blue)
+
+    def _image(self, surface: dict[str, Any]) -> Any:
+        """The picture of a material's base colour by its first texture coordinates; None where the file holds none."""
+        from PIL import Image
+
+        texture = surface.get("baseColorTexture", {"texCoord": -1})
+        if texture.get("texCoord", 0) != 0:
+            return None
+        source = self.document["textures"][texture["index"]].get("source")
+        image = {} if source is None else self.document["images"][source]
+        if "bufferView" not in image:  # in a file of its own, or of another kind
+            return None
+        view = self.document["bufferViews"][image["bufferView"]]
+        start = view.get("byteOffset", 0)
+        try:
+            picture = Image.open(io.BytesIO(self.binary[start : start + view["byteLength"]]), formats=("PNG", "JPEG"))
+            if max(picture.size) > LARGEST_TEXTURE:
+                raise UserError(f"{self.path}: a texture is {picture.size[0]} texels wide; {LARGEST_TEXTURE} are read")
+            return picture.convert("RGB")
+        except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
+            raise UserError(f"{self.path}: image {source} is damaged ({plain(problem)})") from problem
 
     def _values(self, index: int) -> np.ndarray:
         """An accessor's rows; normalised integers come as float32 in [0, 1]."""

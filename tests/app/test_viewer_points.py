@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 from test_viewer import server, wait_until  # noqa: F401 - a fixture
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
 
 from app.viewer import Content, LivePreview, load
 from app.viewer.measure import first_point
@@ -119,6 +122,39 @@ def test_a_mesh_is_shown_in_its_own_colours_also_where_it_is_cut(server, tmp_pat
     page.surfaces.own_colors.value = False
     wait_until(lambda: "/surfaces/0/shell" in page.surfaces.meshes)
     assert not page.surfaces.colored
+
+
+def test_a_texture_is_shown_and_its_seams_open_nothing(server, tmp_path):  # noqa: F811
+    """A sheet of two squares, as trimesh writes it: the left one shows the right half of the picture, from 128 to 255,
+    the right one the left half."""
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    uv = np.array([[0.5, 0], [1, 0], [1, 1], [0.5, 1]])
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (4, 256, 3))
+    material = PBRMaterial(baseColorTexture=Image.fromarray(np.ascontiguousarray(ramp)))
+    visual = TextureVisuals(uv=np.concatenate([uv, uv - (0.5, 0)]), material=material)
+    vertices = np.concatenate([corners, corners + (1, 0, 0)])
+    sheet = trimesh.Trimesh(vertices, np.concatenate([faces, faces + 4]), visual=visual, process=False)
+    sheet.export(tmp_path / "sheet.glb")
+
+    def shown() -> tuple[np.ndarray, np.ndarray]:
+        """Where the vertices of what the browser gets lie along the sheet, and how bright the texture is there."""
+        (tmp_path / "shell.glb").write_bytes(page.surfaces.colored["/surfaces/0/shell"].glb_data)
+        (mesh,) = trimesh.load_scene(tmp_path / "shell.glb").geometry.values()
+        pixels = np.asarray(mesh.visual.material.baseColorTexture.convert("RGB"))
+        along = page.frame.to_user(np.asarray(mesh.vertices))[:, 0]
+        return along, pixels[0, (mesh.visual.uv[:, 0] * 256).astype(int).clip(0, 255), 0]
+
+    page = open_page(server, load(tmp_path / "sheet.glb"))
+    assert "6 vertices, 4 faces" in page.facts.content and "1 boundary loop" in page.facts.content
+    along, bright = shown()
+    assert len(along) == 8 and sorted(bright[np.isclose(along, 1)]) == [0, 0, 255, 255]
+    page.section.axis.value = "x"
+    page.section.sliders["x"].value = 0.5
+    page.section.cut.value = True
+    wait_until(lambda: "/surfaces/0/outline" in page.surfaces.lines)
+    along, bright = shown()
+    assert bright[np.isclose(along, 0.5)] == pytest.approx(192, abs=1)
 
 
 def test_a_click_meets_the_nearest_point_on_its_way():

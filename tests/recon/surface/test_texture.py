@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 
 from recon.errors import UserError
-from recon.formats.meshes import write_scene
+from recon.formats.meshes import read_scene, write_scene
 from recon.inputs import PointCloud
 from recon.scene import Frame, Scene
 from recon.surface.colors import carried, colors_at
@@ -64,6 +64,27 @@ def test_a_sphere_coloured_by_position_comes_back_from_the_file_with_its_colours
     assert len(places) == len(ball.faces)
     np.testing.assert_allclose(pixels[row, column], sphere_colors(places), atol=6)
     assert read.bounds.mean(0) == pytest.approx(FAR, abs=0.5)
+
+
+def test_a_texture_is_read_again_as_it_was_written(sphere, tmp_path):
+    ball, cloud = sphere
+    painted = textured(ball, cloud, 512)
+    write_scene(Scene(mesh=painted, frame=Frame(unit="m")), tmp_path / "ball.glb")
+    read = read_scene(tmp_path / "ball.glb").mesh
+    assert np.array_equal(read.faces, painted.faces) and np.allclose(read.vertices, painted.vertices, atol=1e-6)
+    assert np.allclose(read.visual.uv, painted.visual.uv, atol=1e-6)
+    image, original = (np.asarray(mesh.visual.material.baseColorTexture) for mesh in (read, painted))
+    assert np.array_equal(image, original)
+
+
+def test_a_damaged_texture_is_one_sentence(sphere, tmp_path):
+    path = tmp_path / "ball.glb"
+    write_scene(Scene(mesh=textured(*sphere, 256)), path)
+    data = path.read_bytes()
+    middle = data.index(b"IDAT") + 2_000
+    path.write_bytes(data[:middle] + bytes(50) + data[middle + 50 :])
+    with pytest.raises(UserError, match=r"ball.glb: image 0 is damaged \([^\n]+\)"):
+        read_scene(path)
 
 
 def test_normals_are_smooth_across_the_seams_of_a_texture(sphere, tmp_path):
