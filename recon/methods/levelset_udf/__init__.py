@@ -56,8 +56,8 @@ class LevelsetUdfConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The thing is closed: the mesh will be watertight. By default that is found out. For the extractor sheets."""
     open: bool = False
     """The thing is open: the mesh ends where the points end."""
-    upsample: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
-    """Give so many times as many points, with normals, in scene/points.ply; 1 gives the input's own."""
+    upsample: Annotated[float, msgspec.Meta(ge=1, le=64)] | None = None
+    """Also write points with normals: 1 the input's, with the field's normals; 16 sixteen times as many."""
 
     @classmethod
     def at(cls, quality: Literal["draft", "standard", "high"]) -> LevelsetUdfConfig:
@@ -98,7 +98,8 @@ def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -
     else:
         mesh, note = _by_sheets(field, points, config)
         notes = (note, *notes)
-    return Scene(mesh=carried(mesh, cloud), points=_points(field, cloud, config, train.seed), frame=frame, notes=notes)
+    points = None if config.upsample is None else _points(field, cloud, config, config.upsample, train.seed)
+    return Scene(mesh=carried(mesh, cloud), points=points, frame=frame, notes=notes)
 
 
 def fit_to_minutes(cloud: PointCloud, config: LevelsetUdfConfig, device: str, minutes: float) -> LevelsetUdfConfig:
@@ -159,15 +160,14 @@ def _published(
     return published_surface(field.evaluate, points, resolution, FAR_OF_SCENE if scene else FAR_OF_OBJECT)
 
 
-def _points(field: DistanceField, cloud: PointCloud, config: LevelsetUdfConfig, seed: int) -> PointCloud:
-    """The input's points, or denser ones, with the field's normals."""
+def _points(field: DistanceField, cloud: PointCloud, config: LevelsetUdfConfig, factor: float, seed: int) -> PointCloud:
+    """The input's points (factor 1), or that many times as many, with the field's normals."""
     from recon.methods.levelset_udf.upsampling import normals_at, upsampled
 
-    if config.upsample == 1:
+    if factor == 1:
         return replace(cloud, normals=normals_at(field, cloud.points).astype(np.float32))
     rng = np.random.default_rng((seed, 2))
-    count = config.upsample * len(cloud.points)
-    points, normals = upsampled(field, cloud.points, config.query_spread, count, rng)
+    points, normals = upsampled(field, cloud.points, config.query_spread, round(factor * len(cloud.points)), rng)
     colors = None if cloud.colors is None else colors_at(points, cloud)
     return PointCloud(points, normals.astype(np.float32), colors, unit=cloud.unit, up=cloud.up)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -318,7 +319,7 @@ class Instead(Trainer):
 def test_surface_and_points_stand_in_the_users_coordinates():
     turned = disc()[:, [2, 0, 1]] * 400 + [5e5, 5e6, 100]
     colors = np.full((len(turned), 3), 7, np.uint8)
-    config = LevelsetUdfConfig(resolution=64, extractor="published")
+    config = LevelsetUdfConfig(resolution=64, extractor="published", upsample=1)
     scene = levelset_udf(PointCloud(turned, colors=colors, unit="m"), config, Instead(Drawn(lambda x, y, z: x + 1e-4)))
     user = scene.in_user_frame()
     assert np.abs(np.asarray(user.mesh.vertices)[:, 0] - 5e5).max() < 0.1
@@ -364,9 +365,11 @@ def test_reliefs_extractor_follows_the_network_not_the_cloud():
 
 
 def test_more_points_are_given_when_asked_for():
-    config = LevelsetUdfConfig(resolution=32, upsample=3, budget=1.0, extractor="published")
+    config = LevelsetUdfConfig(resolution=32, upsample=2.5, budget=1.0, extractor="published")
     scene = levelset_udf(PointCloud(disc(500)), config, Instead(Drawn(plane)))
-    assert len(scene.points.points) == len(scene.points.normals) == 1500 and scene.notes == ()
+    assert len(scene.points.points) == len(scene.points.normals) == 1250 and scene.notes == ()
+    config = msgspec.structs.replace(config, upsample=None)
+    assert levelset_udf(PointCloud(disc(500)), config, Instead(Drawn(plane))).points is None
 
 
 def test_contradicting_options_are_refused():
