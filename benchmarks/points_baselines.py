@@ -16,7 +16,7 @@ import trimesh
 from points_inputs import DATA, spacing_of
 from scipy.spatial import KDTree
 
-from recon.surface.marching import isosurface
+from recon.methods.levelset_udf.published_extraction import published_surface
 from render.raycasting import import_open3d
 
 PROTOTYPE = Path(os.environ.get("RELIEF_PROTOTYPE", DATA.parent / "prototypes" / "points"))
@@ -44,49 +44,17 @@ def screened_poisson(points: np.ndarray, noise: float) -> trimesh.Trimesh:
 
 
 def nearest_point(points: np.ndarray, noise: float, resolution: int = 128) -> trimesh.Trimesh:
-    """The distance to the nearest point, extracted as the networks' authors do (CAP-UDF, LevelSetUDF): in each cell the
-    signs of the corners are those of their gradients against the first corner's, then marching cubes at 0."""
-    low, high = points.min(0), points.max(0)
-    step = float((high - low).max()) / (resolution - 10)
-    nodes = np.ceil((high - low) / step).astype(int) + 11
-    origin = (low + high) / 2 - step * (nodes - 1) / 2
-    corner = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    near = 0.005 * (high - low).max()
-    cells = _cells_near(points, origin, step, nodes, near)[:, None] + corner  # (n, 8, 3)
-    at = np.unique(cells.reshape(-1, 3), axis=0)
-    distances, nearest = KDTree(points).query(origin + step * at)
-    gradients = (origin + step * at - points[nearest]) / np.maximum(distances, 1e-12)[:, None]
-    number = np.full(nodes, -1)
-    number[tuple(at.T)] = np.arange(len(at))
-    of_cell = number[tuple(cells.transpose(2, 0, 1))]  # (n, 8)
-    kept = distances[of_cell].min(1) <= near
-    of_cell, cells = of_cell[kept], cells[kept, 0]
-    sign = np.sign(np.einsum("nj,nkj->nk", gradients[of_cell[:, 0]], gradients[of_cell]))
-    # The cells stand in a row, each two nodes long, so that every second cell of the row is one of them.
-    row = (sign * distances[of_cell]).reshape(-1, 2, 2)
-    mesh = isosurface(np.ascontiguousarray(row))
-    vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
-    first, last = vertices[faces, 0].min(1), vertices[faces, 0].max(1)
-    cell = (first // 2).astype(int)
-    faces = faces[last <= 2 * cell + 1]
-    cell_of_vertex = (vertices[:, 0] // 2).astype(int).clip(max=len(cells) - 1)
-    vertices[:, 0] -= 2 * cell_of_vertex
-    mesh = trimesh.Trimesh(origin + step * (vertices + cells[cell_of_vertex]), faces, process=False)
-    mesh.merge_vertices(digits_vertex=7)
-    mesh.update_faces(mesh.nondegenerate_faces())
-    mesh.remove_unreferenced_vertices()
+    """The distance to the nearest point, without a network, put through the extraction that LevelSetUDF publishes."""
+    tree = KDTree(points)
+    low, side = points.min(0), float(np.ptp(points, axis=0).max())
+
+    def distance_and_gradient(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distances, nearest = tree.query(low + side * places)
+        return distances / side, (low + side * places - points[nearest]) / np.maximum(distances, 1e-12)[:, None]
+
+    mesh = published_surface(distance_and_gradient, (points - low) / side, resolution)
+    mesh.vertices = low + side * mesh.vertices
     return mesh
-
-
-def _cells_near(points: np.ndarray, origin: np.ndarray, step: float, nodes: np.ndarray, near: float) -> np.ndarray:
-    """The cells (n, 3) that can have a corner within `near` of a point."""
-    reach = int(np.ceil(near / step)) + 1
-    marked = np.zeros(nodes - 1, bool)
-    cell = ((points - origin) / step).astype(int)
-    offsets = np.arange(-reach, reach + 1)
-    for shift in np.stack(np.meshgrid(offsets, offsets, offsets), -1).reshape(-1, 3):
-        marked[tuple((cell + shift).clip(0, nodes - 2).T)] = True
-    return np.argwhere(marked)
 
 
 def prototype(points: np.ndarray, noise: float) -> trimesh.Trimesh:

@@ -71,10 +71,15 @@ def _open3d_scene(vertices: Float32[np.ndarray, "v 3"], faces: Int32[np.ndarray,
 
 
 def import_open3d() -> ModuleType:
-    """The module `open3d`; on Linux after loading the libusb that it is linked to, which a bare machine lacks."""
+    """The module `open3d`; on Linux after loading the libusb that it is linked to, which a bare machine lacks.
+
+    Open3D brings a TBB that numba finds too old to run threads with, and says so: numba is to take OpenMP before it.
+    """
     import ctypes
+    import os
     import sys
 
+    os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
     if sys.platform == "linux":
         import libusb_package
 
