@@ -1,0 +1,64 @@
+"""How the kernels are compiled: once, kept on disk, and said when it takes a while."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core import event
+
+log = logging.getLogger(__name__)
+
+# Everything that fast floating point brings but the licence to assume that no value is NaN or infinite: for kernels that
+# meet what a user's file holds.
+CAREFUL = {"nsz", "arcp", "contract", "afn", "reassoc"}
+
+
+def kernel(parallel: bool = False, fastmath: bool | set[str] = True) -> Callable[[Callable], Any]:
+    """A decorator that compiles a function of float32 arrays.
+
+    Divisions by zero follow IEEE: Python's check would keep a loop from being vectorised. numba keeps the result beside
+    the source or, where that cannot be written, in the user's cache folder; where neither can, every process compiles
+    anew, which is said once.
+    """
+
+    def compiled(function: Callable) -> Any:
+        options: dict[str, Any] = {"parallel": parallel, "fastmath": fastmath, "error_model": "numpy", "nogil": True}
+        try:
+            return numba.njit(function, cache=True, **options)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            _say_that_nothing_is_kept()
+            return numba.njit(function, **options)
+
+    return compiled
+
+
+@functools.cache
+def _say_that_nothing_is_kept() -> None:
+    log.warning("compiled kernels cannot be kept: set NUMBA_CACHE_DIR to a folder that can be written")
+
+
+class _Announcement(event.Listener):
+    """Says once a process that kernels of this package are being compiled."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self.said and event.data["dispatcher"].py_func.__module__.startswith(__package__ or ""):
+            self.said = True
+            log.warning("compiling kernels: about 20 seconds, once on this machine")
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+# Held around the kernels: not every threading layer of numba can serve two callers at once (workqueue ends the process).
+exclusive = threading.Lock()
+event.register("numba:compile", _Announcement())
