@@ -183,13 +183,15 @@ def offset_for_float32(of: list[Part]) -> Float64[np.ndarray, "3"]:
 
 
 def shortest_turn(start: Sequence[float], end: Sequence[float]) -> Float64[np.ndarray, "3 3"]:
-    """The rotation by the least angle that takes one direction to another."""
+    """The rotation by the least angle that takes one direction to another; half a turn is one about x where it can be,
+    as between the axes of cameras and those of graphics."""
     from scipy.spatial.transform import Rotation
 
     a, b = np.array(start, np.float64) / np.linalg.norm(start), np.array(end, np.float64) / np.linalg.norm(end)
     axis, angle = np.cross(a, b), np.arccos(np.clip(a @ b, -1, 1))
     if np.linalg.norm(axis) < 1e-12:
-        axis = np.cross(a, np.eye(3)[np.abs(a).argmin()])
+        level = np.eye(3)[0 if abs(a[0]) < 0.9 else 1]
+        axis = level - (level @ a) * a
     return Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
 
 

@@ -23,10 +23,14 @@ from recon.formats.ply_elements import elements_of
 from recon.formats.untrusted import failures_named
 from recon.gaussians.cleaning import is_finite
 from recon.gaussians.model import Gaussians
+from recon.limits import require_memory
 from recon.scene import Scene
 
-Y_DOWN = (0.0, -1.0, 0.0)
-"""Up in files that follow the cameras of structure from motion: x right, y down, z forward."""
+Y_DOWN, Y_UP = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
+"""What is up where the axes are those of cameras (x right, y down, z forward) and of graphics (y up, z backward)."""
+
+AXES_TURN = np.diag([1.0, -1.0, -1.0])
+"""From either of these axes to the other: half a turn about x."""
 
 OPAQUE = 16.0
 """The largest opacity logit that is kept: beyond it float32 opacity is 1."""
@@ -41,7 +45,12 @@ class SplatFormat:
     suffixes: tuple[str, ...]
 
 
-SPLAT_FORMATS: tuple[SplatFormat, ...] = (SplatFormat("PLY splats", "recon.formats.splat_ply", (".ply",)),)
+SPLAT_FORMATS: tuple[SplatFormat, ...] = (
+    SplatFormat("PLY splats", "recon.formats.splat_ply", (".ply",)),
+    SplatFormat("compressed PLY", "recon.formats.splat_compressed_ply", (".compressed.ply",)),
+    SplatFormat(".splat", "recon.formats.splat_splat", (".splat",)),
+    SplatFormat("SPZ", "recon.formats.splat_spz", (".spz",)),
+)
 
 
 def splat_format_of(path: Path) -> SplatFormat:
@@ -69,6 +78,7 @@ def read_splats(path: Path) -> Scene:
     if not path.exists():
         raise UserError(f"{path}: there is no such file")
     with failures_named(path):
+        row = _ply_format(path) if path.suffix.lower() == ".ply" else row
         scene = importlib.import_module(row.module).read(path)
     return _checked(scene, path)
 
@@ -95,6 +105,12 @@ def is_splats(path: Path) -> bool:
     except UserError:
         return False
     return path.exists()
+
+
+def _ply_format(path: Path) -> SplatFormat:
+    """Plain or compressed PLY: both have the ending .ply."""
+    chunks = any(element.name == "chunk" for element in elements_of(path))
+    return next(row for row in SPLAT_FORMATS if (row.name == "compressed PLY") == chunks)
 
 
 def _holds_gaussians(path: Path) -> bool:
@@ -127,6 +143,16 @@ def turned(scene: Scene, up: tuple[float, float, float]) -> Gaussians:
     gaussians, offset = placed(scene)
     turn = shortest_turn(scene.frame.up, up)
     return gaussians.transformed(1.0, turn, turn @ offset)
+
+
+def check_memory(path: Path, count: int, degree: int) -> None:
+    """Refuses a file whose Gaussians would not fit in memory, before anything is made for them.
+
+    Raises:
+        UserError: with what is needed and what is there.
+    """
+    floats = 11 + 3 * (degree + 1) ** 2
+    require_memory(3.0 * 4 * floats * count, f"{path} says that it holds {count} Gaussians")
 
 
 def _checked(scene: Scene, path: Path) -> Scene:
