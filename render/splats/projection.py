@@ -361,8 +361,9 @@ def _camera_gradient(x, y, z, lens, view, gradient, to_plane, camera):
     to_inverse_z = lens[0] * (to_j0 - flat_u * to_j02) + lens[1] * (to_j1 - flat_v * to_j12)
     camera[15] += gradient[CENTER_X] * u + (to_j0 - (u * to_j02 if u == flat_u else F(0))) / z
     camera[16] += gradient[CENTER_Y] * v + (to_j1 - (v * to_j12 if v == flat_v else F(0))) / z
-    camera[17] += gradient[CENTER_X]
-    camera[18] += gradient[CENTER_Y]
+    # where u is kept at a limit, fx u holds cx in place of fx
+    camera[17] += gradient[CENTER_X] + (F(0) if u == flat_u else to_j02 / z)
+    camera[18] += gradient[CENTER_Y] + (F(0) if v == flat_v else to_j12 / z)
     return to_u / z, to_v / z, -(to_u * u + to_v * v + to_inverse_z / z) / z
 
 
