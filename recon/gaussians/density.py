@@ -1,0 +1,195 @@
+"""Where Gaussians are added and removed.
+
+`ByGradient` (after Kerbl et al. 2023) removes those that are hardly seen and halves those whose places in the pictures
+the loss would move the most, up to a budget. `ByRelocation` (after Kheradmand et al., 3D Gaussian Splatting as Markov
+chain Monte Carlo, 2024) takes them for samples: dead ones move to where opaque ones are, in a way that leaves the
+picture as it is, and noise keeps them exploring.
+
+Both yield `Rows`: from which of the old Gaussians each new one comes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from render.splats import Rendering, Splats
+
+FAINT = 0.005  # opacity under which a Gaussian is removed
+NARROWED = 0.6  # the width of a half, of the whole's along its longest axis
+MOST_GROWTH = 0.3  # of the number there is, in one go
+MOST_RELOCATED = 0.05  # of the number there is, added in one go where growth is by relocation
+MOST_COPIES = 20  # that one Gaussian is taken for; the alternating sum loses its digits beyond
+NOISE = 5e5  # of the means' learning rate
+
+
+class Rows(NamedTuple):
+    """New Gaussian j comes from old Gaussian `source[j]`; where `fresh`, its moments begin anew."""
+
+    source: Int[torch.Tensor, "m"]
+    fresh: Bool[torch.Tensor, "m"]
+
+
+class Density(Protocol):
+    """How the number and the places of Gaussians are seen to."""
+
+    def observe(self, rendering: Rendering) -> None:
+        """Takes down what a step's backward pass says of each Gaussian."""
+        ...
+
+    def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
+        """The Gaussians after removal and growth to the wanted number at most, and where they come from."""
+        ...
+
+    def disturb(self, splats: Splats, means_rate: float, rng: np.random.Generator) -> None:
+        """What a step does to them beside learning."""
+        ...
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What is kept from step to step, a row per Gaussian."""
+        ...
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Takes `state` back."""
+        ...
+
+
+class ByGradient:
+    """Removal of faint ones, and halving of those with the largest mean gradient in the pictures."""
+
+    def __init__(self, count: int, device: str) -> None:
+        self.gradients = torch.zeros(count, device=device)
+        self.seen = torch.zeros(count, device=device)
+
+    def observe(self, rendering: Rendering) -> None:
+        assert rendering.screen_offsets is not None and rendering.screen_offsets.grad is not None
+        height, width = rendering.alpha.shape
+        half = rendering.alpha.new_tensor([width / 2, height / 2])
+        self.gradients += (rendering.screen_offsets.grad * half).norm(dim=1)
+        self.seen += rendering.visible
+
+    def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
+        kept = torch.sigmoid(splats.opacity_logits) > FAINT
+        score = torch.where(kept, self.gradients / self.seen.clamp(min=1), 0)
+        survivors = int(kept.sum())
+        added = max(0, min(wanted - survivors, int(MOST_GROWTH * survivors), int((score > 0).sum())))
+        chosen = torch.topk(score, added).indices
+        source = torch.cat([kept.nonzero()[:, 0], chosen])
+        halved = torch.zeros(len(kept), dtype=torch.bool, device=kept.device)
+        halved[chosen] = True
+        half = torch.zeros(len(source), device=kept.device)
+        half[:survivors] = halved[kept].float()
+        half[survivors:] = -1
+        splats = _halves(Splats(*(values[source] for values in splats)), half)
+        self.__init__(len(source), str(kept.device))
+        return splats, Rows(source, half != 0)
+
+    def disturb(self, splats: Splats, means_rate: float, rng: np.random.Generator) -> None:
+        pass
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"gradients": self.gradients, "seen": self.seen}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        self.gradients, self.seen = state["gradients"], state["seen"]
+
+
+class ByRelocation:
+    """Relocation of faint ones, growth by the same move, and noise."""
+
+    def __init__(self, count: int, device: str) -> None:
+        pass
+
+    def observe(self, rendering: Rendering) -> None:
+        pass
+
+    def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
+        opacities = torch.sigmoid(splats.opacity_logits)
+        faint = opacities <= FAINT
+        count, device = len(faint), faint.device
+        moved = faint.nonzero()[:, 0]
+        added = max(0, min(wanted, int((1 + MOST_RELOCATED) * count)) - count)
+        chances = torch.where(faint, 0, opacities).double().cpu().numpy()
+        drawn = rng.choice(count, len(moved) + added, p=chances / chances.sum()) if chances.any() else moved.cpu()
+        source = torch.arange(count + added, device=device)
+        source[torch.cat([moved, torch.arange(count, count + added, device=device)])] = torch.as_tensor(drawn).to(
+            device
+        )
+        copies = torch.bincount(source, minlength=count)
+        splats = Splats(*(values[source] for values in splats))
+        shared = copies[source] > 1
+        opacity, narrowing = _shared(torch.sigmoid(splats.opacity_logits[shared]), copies[source][shared])
+        splats.opacity_logits[shared] = torch.logit(opacity.clamp(FAINT, 1 - 1e-6))
+        splats.log_scales[shared] += narrowing.log()[:, None]
+        return splats, Rows(source, shared)
+
+    def disturb(self, splats: Splats, means_rate: float, rng: np.random.Generator) -> None:
+        """Noise in the shape of each Gaussian, for those that are faint: the opaque ones have found their place."""
+        noise = torch.from_numpy(rng.standard_normal(splats.means.shape, np.float32)).to(splats.means.device)
+        exploring = torch.sigmoid(-100 * (torch.sigmoid(splats.opacity_logits) - FAINT))
+        turned = rotation_matrices(splats.quaternions) * splats.log_scales.exp()[:, None]  # R S
+        covariance_noise = torch.einsum("nij,nkj,nk->ni", turned, turned, noise)
+        splats.means += NOISE * means_rate * exploring[:, None] * covariance_noise
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        pass
+
+
+def _shared(
+    opacity: Float[torch.Tensor, "n"], copies: Int[torch.Tensor, "n"]
+) -> tuple[Float[torch.Tensor, "n"], Float[torch.Tensor, "n"]]:
+    """The opacity of each of N coincident copies that together are as opaque as the one, o' = 1 - (1 - o)^(1/N), and
+    the factor on its width that keeps the light which it stops in all:
+
+        o / sum_{i=1}^{N} sum_{k=0}^{i-1} binomial(i-1, k) (-1)^k o'^(k+1) / sqrt(k+1).
+    """
+    copies = copies.clamp(max=MOST_COPIES)
+    each = 1 - (1 - opacity) ** (1 / copies)
+    total = torch.zeros_like(opacity)
+    for i in range(1, MOST_COPIES + 1):
+        terms = [math.comb(i - 1, k) * (-1) ** k * each ** (k + 1) / math.sqrt(k + 1) for k in range(i)]
+        total += torch.where(i <= copies, torch.stack(terms).sum(0), 0)
+    return each, opacity / total
+
+
+def _halves(splats: Splats, side: Float[torch.Tensor, "n"]) -> Splats:
+    """Where `side` is 1 or -1, that half of the Gaussian along its longest axis; where 0, the Gaussian itself.
+
+    With a half's width k s and its centre at ±sqrt(1 - k^2) s, the two together have the mean and the variance of the
+    whole; with the opacity o / 2k, its mass.
+    """
+    index = (side != 0).nonzero()[:, 0]
+    size, longest = splats.log_scales[index].exp().max(1)
+    axis = rotation_matrices(splats.quaternions[index]).gather(2, longest[:, None, None].expand(-1, 3, 1))[..., 0]
+    splats.means[index] += (side[index] * math.sqrt(1 - NARROWED**2) * size)[:, None] * axis
+    splats.log_scales[index, longest] += math.log(NARROWED)
+    opacity = torch.sigmoid(splats.opacity_logits[index]) / (2 * NARROWED)
+    splats.opacity_logits[index] = torch.logit(opacity)
+    return splats
+
+
+def rotation_matrices(quaternions: Float[torch.Tensor, "n 4"]) -> Float[torch.Tensor, "n 3 3"]:
+    """Of quaternions (w, x, y, z) of any length; columns are the turned axes."""
+    w, x, y, z = torch.nn.functional.normalize(quaternions, dim=1).T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def morton_order(points: Float[torch.Tensor, "n 3"]) -> Int[torch.Tensor, "n"]:
+    """The order along a space-filling curve of 1024^3 cells: neighbours in space become neighbours in memory."""
+    low, high = points.min(0).values, points.max(0).values
+    cells = ((points - low) / (high - low).clamp(min=1e-12) * 1023).long()
+    for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
+        cells = (cells | cells << shift) & mask
+    return torch.argsort(cells[:, 0] | cells[:, 1] << 1 | cells[:, 2] << 2, stable=True)

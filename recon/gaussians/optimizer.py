@@ -1,0 +1,90 @@
+"""Adam on those Gaussians that a step's picture shows.
+
+The others keep parameters and moments as they are: without a gradient they have nothing to learn, and in the plain
+algorithm their moments would fade and carry them on. It also costs only what is in view.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numba import njit, prange
+
+from render.splats import Splats
+
+F = np.float32
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
+ROWS_A_CHUNK = 1024
+
+Rates = dict[
+    str, float
+]  # learning rates: of `means`, `log_scales`, `quaternions`, `opacity_logits`, `sh_dc`, `sh_rest`
+
+
+class VisibleAdam:
+    """The moments of all parameters, and the step."""
+
+    def __init__(self, splats: Splats) -> None:
+        self.first = Splats(*(torch.zeros_like(values, requires_grad=False) for values in splats))
+        self.second = Splats(*(torch.zeros_like(values, requires_grad=False) for values in splats))
+
+    @torch.no_grad()
+    def step(self, splats: Splats, visible: Bool[torch.Tensor, "n"], rates: Rates, i: int, sh_degree: int) -> None:
+        """Moves the parameters against their gradients, in place; `i` counts the steps from 0. Harmonics above the
+        degree are left alone."""
+        correction = math.sqrt(1 - BETA2 ** (i + 1)) / (1 - BETA1 ** (i + 1))
+        update = _update_on_cuda if splats.means.is_cuda else _update_on_cpu
+        for name, values, first, second in zip(Splats._fields, splats, self.first, self.second, strict=True):
+            assert values.grad is not None
+            table = [part.detach().view(len(part), -1) for part in (values, values.grad.contiguous(), first, second)]
+            if name == "sh":
+                update(*table, visible, slice(0, 3), correction * rates["sh_dc"])
+                update(*table, visible, slice(3, 3 * (sh_degree + 1) ** 2), correction * rates["sh_rest"])
+            else:
+                update(*table, visible, slice(0, table[0].shape[1]), correction * rates[name])
+
+    def rearrange(self, name: str, rows: Int[torch.Tensor, "m"], fresh: Bool[torch.Tensor, "m"]) -> None:
+        """Takes the moments of one parameter from these rows, and forgets those of the fresh ones."""
+        for moments in ("first", "second"):
+            taken = getattr(getattr(self, moments), name)[rows]
+            taken[fresh] = 0
+            setattr(self, moments, getattr(self, moments)._replace(**{name: taken}))
+
+
+Table = Float[torch.Tensor, "n c"]
+
+
+def _update_on_cuda(
+    values: Table, gradient: Table, first: Table, second: Table, visible: torch.Tensor, columns: slice, rate: float
+) -> None:
+    g, m, v = gradient[:, columns], first[:, columns], second[:, columns]
+    seen = visible[:, None]
+    m += seen * (1 - BETA1) * (g - m)
+    v += seen * (1 - BETA2) * (g * g - v)
+    values[:, columns] -= seen * rate * m / (v.sqrt() + EPSILON)
+
+
+def _update_on_cpu(
+    values: Table, gradient: Table, first: Table, second: Table, visible: torch.Tensor, columns: slice, rate: float
+) -> None:
+    arrays = (part.numpy() for part in (values, gradient, first, second, visible))
+    _update_rows(*arrays, columns.start, columns.stop, F(rate))
+
+
+@njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
+def _update_rows(values, gradient, first, second, visible, start, stop, rate):
+    b1, b2, epsilon = F(BETA1), F(BETA2), F(EPSILON)
+    count = len(values)
+    for chunk in prange((count + ROWS_A_CHUNK - 1) // ROWS_A_CHUNK):
+        for i in range(chunk * ROWS_A_CHUNK, min(count, (chunk + 1) * ROWS_A_CHUNK)):
+            if not visible[i]:
+                continue
+            for k in range(start, stop):
+                g = gradient[i, k]
+                m = b1 * first[i, k] + (F(1) - b1) * g
+                v = b2 * second[i, k] + (F(1) - b2) * g * g
+                first[i, k], second[i, k] = m, v
+                values[i, k] -= rate * m / (math.sqrt(v) + epsilon)

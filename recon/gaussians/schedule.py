@@ -1,0 +1,78 @@
+"""When what happens in training: picture sizes, harmonics, growth and learning rates as functions of the step.
+
+Everything hangs on the share of the steps that is done, so that a short training is a long one in small: Gaussians
+learn on quarter, then half, then whole pictures (a step on a quarter costs an eighth, and the coarse shape must be
+there first anyway); their number grows geometrically meanwhile; rates fall towards the end, where single pictures
+would only pull to and fro.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from recon.gaussians.optimizer import Rates
+
+QUARTER, HALF = 0.3, 0.65  # shares of the steps at which pictures of that size end
+GROWING = (0.03, 0.7)  # the shares between which Gaussians are added
+EVENTS = 60  # of growth, at most,
+FEWEST_STEPS = 50  # this many steps apart at least
+SH_EVERY = 0.1  # share of the steps after which harmonics gain a degree
+FALLING = 0.6  # the share from which all rates fall, to LAST of what they were
+LAST = 0.1
+MEANS_FALL = 0.01  # over the whole training, of the means alone
+SMALLEST_SIDE = 64  # pixels; pictures are not made smaller than that
+
+
+class Schedule(NamedTuple):
+    """The plan of one training. `extent` is the unit of the means' rate (`camera_extent` in the frame's unit),
+    `smallest` the shortest side of the pictures in pixels."""
+
+    steps: int
+    gaussians: int
+    sh_degree: int
+    extent: float
+    smallest: int
+    progressive: bool = True
+
+    def factor(self, i: int) -> int:
+        """By how much pictures are made smaller."""
+        done = i / self.steps
+        wanted = 4 if done < QUARTER else 2 if done < HALF else 1
+        while wanted > 1 and (not self.progressive or self.smallest < wanted * SMALLEST_SIDE):
+            wanted //= 2
+        return wanted
+
+    def degree(self, i: int) -> int:
+        """Of the harmonics in use."""
+        return min(self.sh_degree, int(i / self.steps / SH_EVERY))
+
+    def grows(self, i: int) -> bool:
+        """Whether Gaussians are added and removed after step i."""
+        first, last = (share * self.steps for share in GROWING)
+        return first <= i <= last and (i + 1) % self.interval == 0
+
+    @property
+    def interval(self) -> int:
+        """Steps from one growth to the next."""
+        return max(FEWEST_STEPS, int((GROWING[1] - GROWING[0]) * self.steps / EVENTS))
+
+    def wanted(self, i: int, before: int) -> int:
+        """How many there are to be after the growth of step i where there were so many before: on the geometric way
+        to the budget at the end of growth."""
+        left = max(0, int(GROWING[1] * self.steps - i) // self.interval)
+        return int(before * (max(self.gaussians, before) / before) ** (1 / (left + 1)))
+
+    def rates(self, i: int) -> Rates:
+        """The learning rates at step i: the published ones (Kerbl et al. 2023), which fall."""
+        done = i / self.steps
+        late = max(0.0, (done - FALLING) / (1 - FALLING))
+        fall = LAST + (1 - LAST) * (1 + math.cos(math.pi * late)) / 2
+        return {
+            "means": 1.6e-4 * self.extent * MEANS_FALL**done,
+            "log_scales": 5e-3 * fall,
+            "quaternions": 1e-3 * fall,
+            "opacity_logits": 5e-2 * fall,
+            "sh_dc": 2.5e-3 * fall,
+            "sh_rest": 2.5e-3 / 20 * fall,
+        }

@@ -1,0 +1,20 @@
+"""Gaussians between numpy, in which they are kept, and torch, in which they are trained and drawn."""
+
+from __future__ import annotations
+
+import torch
+
+from recon.gaussians.model import Gaussians
+from render.splats import Splats
+
+
+def to_splats(gaussians: Gaussians, device: str = "cpu", trainable: bool = False) -> Splats:
+    """The same as tensors of their own on the device, which ask for gradients if they are to be trained."""
+    arrays = (getattr(gaussians, name) for name in Splats._fields)
+    return Splats(*(torch.tensor(array, device=device).requires_grad_(trainable) for array in arrays))
+
+
+def to_gaussians(splats: Splats, antialiased: bool) -> Gaussians:
+    """A copy of the tensors as arrays."""
+    arrays = {name: values.detach().cpu().numpy().copy() for name, values in splats._asdict().items()}
+    return Gaussians(**arrays, antialiased=antialiased)
