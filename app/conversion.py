@@ -43,6 +43,7 @@ def convert(source: Path, target: Path, cleaning: Cleaning | None = None) -> lis
     scene = read_scene(source)
     notes: list[str] = []
     if cleaning is not None and cleaning != Cleaning():
+        notes += ["cleaning took the texture away"] if _has_texture(scene) else []
         scene.objects = {name: _cleaned(mesh, cleaning, notes) for name, mesh in scene.objects.items()}
         scene.mesh = None if scene.mesh is None else _cleaned(scene.mesh, cleaning, notes)
     write_scene(scene, target)
@@ -71,9 +72,16 @@ def what_is_lost(scene: Scene, target: Path) -> list[str]:
     lost: list[str] = []
     if len(scene.objects) > 1 and not row.keeps_objects:
         lost.append(f"{row.name} holds one mesh: the {len(scene.objects)} objects are joined, their names lost")
+    if row.name in ("PLY", "STL", "USD") and _has_texture(scene):
+        lost.append(f"{row.name} files of Relief hold no texture")
     if row.name == "STL":
         if scene.labels or own_colors(whole(scene))[0]:
             lost.append("STL holds no colours")
         if float32_loses(np.asarray(whole(scene).vertices)):
             lost.append("STL holds float32 only: this far from the origin coordinates lose digits; PLY keeps them")
     return lost
+
+
+def _has_texture(scene: Scene) -> bool:
+    meshes = [*scene.objects.values(), *([] if scene.mesh is None else [scene.mesh])]
+    return any(mesh.visual.kind == "texture" for mesh in meshes)
