@@ -1,7 +1,7 @@
 """The formats of inputs that exist. A new one is a module in this folder and one line in `FORMATS`.
 
-A module that reads has `read(path, options)` and gives `CrossSections` or `PointCloud`, as its row's options say;
-modules load only when their format is met. Mesh formats have a registry of their own, `recon.formats.meshes`.
+A module that reads has `read(path, options)` and gives `CrossSections`, a `PointCloud` or `Views`, as its row's options
+say; modules load only when their format is met. Mesh formats have a registry of their own, `recon.formats.meshes`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ from typing import overload
 
 from recon.errors import UserError
 from recon.formats.options import InputOptions as InputOptions
-from recon.formats.options import PointOptions, SliceOptions
+from recon.formats.options import PhotoOptions, PointOptions, SliceOptions, ViewOptions
 from recon.formats.untrusted import failures_named
-from recon.inputs import CrossSections, Input, PointCloud
+from recon.inputs import CrossSections, Input, PointCloud, Views
+
+KIND_NAMES = {SliceOptions: "slices", PointOptions: "points", ViewOptions: "views", PhotoOptions: "photos"}
 
 
 @dataclass(frozen=True)
 class Format:
     """One row of the registry. `suffixes` in lower case, the longest match wins; `options` are those of the kind of
     input that it yields; `folder` says that a folder of such files is one input, `holds` what a folder of this format
-    has in it by name."""
+    has in it: one of these sets of names, in which * stands for any letters. The first row that fits is taken."""
 
     name: str
     module: str
     suffixes: tuple[str, ...]
-    options: type[SliceOptions] | type[PointOptions] = SliceOptions
+    options: type[InputOptions] = SliceOptions
     folder: bool = False
-    holds: tuple[str, ...] = ()
+    holds: tuple[tuple[str, ...], ...] = ()
+
+    def is_held_by(self, folder: Path) -> bool:
+        """Whether the folder has one of the sets of names in it."""
+        return any(all(any(folder.glob(name)) for name in names) for names in self.holds)
 
 
 FORMATS: tuple[Format, ...] = (
@@ -48,7 +54,25 @@ FORMATS: tuple[Format, ...] = (
     Format("numpy points", "recon.formats.numpy_points", (".npy", ".npz"), PointOptions),
     Format("mesh vertices", "recon.formats.mesh_points", (".obj", ".stl"), PointOptions),
     Format("KITTI sweep", "recon.formats.kitti", (".bin",), PointOptions),
-    Format("RGB-D frames", "recon.formats.rgbd", (), PointOptions, holds=("color", "depth")),
+    Format("RGB-D frames", "recon.formats.rgbd", (), PointOptions, holds=(("color", "depth"),)),
+    Format(
+        "transforms.json",
+        "recon.formats.transforms_json",
+        ("transforms.json", *(f"transforms_{part}.json" for part in ("train", "val", "test"))),
+        ViewOptions,
+        holds=(("transforms.json",), ("transforms_*.json",)),
+    ),
+    Format(
+        "COLMAP model",
+        "recon.formats.colmap",
+        ("cameras.bin", "images.bin", "points3d.bin", "cameras.txt", "images.txt", "points3d.txt"),
+        ViewOptions,
+        holds=tuple(
+            (f"{place}cameras.{suffix}", f"{place}images.{suffix}")
+            for place in ("", "sparse/", "sparse/*/", "colmap/sparse/*/", "dense/sparse/")
+            for suffix in ("bin", "txt")
+        ),
+    ),
 )
 
 
@@ -65,13 +89,13 @@ def format_of(path: Path) -> Format:
         if fitting is None:
             raise UserError(
                 f"{path}: its format is not known by its name; the formats of slices are {_known(SliceOptions)}, "
-                f"those of points {_known(PointOptions)}"
+                f"those of points {_known(PointOptions)}, those of views {_known(ViewOptions)}"
             )
         return fitting
     with failures_named(path):
         files = [file for file in path.iterdir() if not file.name.startswith(".")]
     for format_ in FORMATS:
-        if format_.holds and all((path / name).exists() for name in format_.holds):
+        if format_.is_held_by(path):
             return format_
     found = {fitting for file in files if (fitting := _by_suffix(file))}
     stacks = [format_ for format_ in FORMATS if format_ in found and format_.folder]
@@ -83,11 +107,12 @@ def format_of(path: Path) -> Format:
     if found:
         raise UserError(f"{path}: holds files of {', '.join(sorted(f.name for f in found))}; name one of them")
     raise UserError(
-        f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif) nor frames in color/ and depth/"
+        f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif) nor frames in color/ and depth/ "
+        "nor cameras of images (transforms.json, a COLMAP model in sparse/)"
     )
 
 
-def options_type_of(path: Path) -> type[SliceOptions] | type[PointOptions]:
+def options_type_of(path: Path) -> type[InputOptions]:
     """The class of the options that `read` takes for this path; it tells the kind of input.
 
     Raises:
@@ -101,6 +126,8 @@ def read(path: Path, options: SliceOptions) -> CrossSections: ...
 @overload
 def read(path: Path, options: PointOptions) -> PointCloud: ...
 @overload
+def read(path: Path, options: ViewOptions) -> Views: ...
+@overload
 def read(path: Path, options: InputOptions | None = None) -> Input: ...
 def read(path: Path, options: InputOptions | None = None) -> Input:
     """Reads the input at the path, by default with the options that its kind has by themselves.
@@ -111,16 +138,20 @@ def read(path: Path, options: InputOptions | None = None) -> Input:
     format_ = format_of(path)
     options = format_.options() if options is None else options
     if not isinstance(options, format_.options):
-        kinds = {SliceOptions: "slices", PointOptions: "points"}
-        raise UserError(f"{path}: holds {kinds[format_.options]}; options for {kinds[type(options)]} do not fit it")
+        raise UserError(
+            f"{path}: holds {KIND_NAMES[format_.options]}; options for {KIND_NAMES[type(options)]} do not fit it"
+        )
+    reader = importlib.import_module(format_.module)
+    if isinstance(options, PhotoOptions):
+        return reader.read(path, options)
     if options.unit not in (None, "mm", "m"):
         raise UserError(f"--unit {options.unit}: the unit of length is mm or m")
-    reader = importlib.import_module(format_.module)
-    found = (
-        _sections(reader, path, options, format_)
-        if isinstance(options, SliceOptions)
-        else _cloud(reader, path, options, format_)
-    )
+    if isinstance(options, SliceOptions):
+        found = _sections(reader, path, options, format_)
+    elif isinstance(options, PointOptions):
+        found = _cloud(reader, path, options, format_)
+    else:
+        found = _views(reader, path, options)
     if options.unit not in (None, found.unit):
         note = f"The file states its unit, {found.unit}; --unit {options.unit} is not used."
         return replace(found, notes=(*found.notes, note))
@@ -151,6 +182,12 @@ def _cloud(reader: ModuleType, path: Path, options: PointOptions, format_: Forma
     return chosen(cloud, options, path)
 
 
+def _views(reader: ModuleType, path: Path, options: ViewOptions) -> Views:
+    """Views, upright as the options say."""
+    views = reader.read(path, options)
+    return views if options.up is None else replace(views, up=_direction(options.up))
+
+
 def _direction(axis: str) -> tuple[float, float, float]:
     """The unit vector along an axis by its name, -y for the one against y."""
     length = -1.0 if axis.startswith("-") else 1.0
@@ -164,6 +201,6 @@ def _by_suffix(path: Path) -> Format | None:
     return max(fitting, key=lambda match: match[0])[1] if fitting else None
 
 
-def _known(options: type[SliceOptions] | type[PointOptions]) -> str:
+def _known(options: type[InputOptions]) -> str:
     """The suffixes of one kind of input."""
     return ", ".join(suffix for format_ in FORMATS if format_.options is options for suffix in format_.suffixes)

@@ -44,4 +44,35 @@ class PointOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Take this many points at random, always the same ones."""
 
 
-InputOptions = SliceOptions | PointOptions
+class SplitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which images are trained on and which are held out to compare with (`recon.split`)."""
+
+    train_views: str | None = None
+    """Images to train on: indices in their sorted order from 0, or names, with commas; by default all not held out."""
+    test_views: str | None = None
+    """Images to hold out. By default what the input says, else every 8th, or the rest of --train-views."""
+
+
+class PhotoOptions(SplitOptions, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="photos", tag_field="of"):
+    """How to understand images without cameras."""
+
+    max_size: Annotated[int, msgspec.Meta(ge=16)] = 1600
+    """Reduce photos whose longer side has more pixels than this to as many."""
+
+
+class ViewOptions(SplitOptions, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="views", tag_field="of"):
+    """How to understand files of posed images."""
+
+    unit: str | None = None
+    """Unit of length of the cameras' positions (mm, m) where the file does not say."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """Which way is up; by default what the format knows, or what the cameras suggest. Write --up=-y."""
+    images: str | None = None
+    """Folder of the images, where they are not beside their cameras."""
+    max_size: Annotated[int, msgspec.Meta(ge=16)] = 1600
+    """Reduce images whose longer side has more pixels than this to as many."""
+    calibrated_width: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Width in pixels of the images that projection matrices were made for, where the images were reduced since."""
+
+
+InputOptions = SliceOptions | PointOptions | ViewOptions | PhotoOptions

@@ -1,0 +1,167 @@
+"""Reading pictures: photos as 8-bit sRGB, masks, and maps of numbers (depth, labels), from files that may be damaged.
+
+`examine` looks at a file's header alone and refuses what is no picture or too large to be one; the others decode.
+Photos keep an alpha channel as straight alpha. 16-bit channels keep their upper 8 bits, palettes, grey values and CMYK
+become RGB. Animated files and those of several pages give their first picture.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+
+from recon.errors import UserError
+from recon.formats.untrusted import failures_named, plain
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+LARGEST = 200_000_000  # pixels: more than any camera's, few enough for memory
+ORIENTATION = 0x0112  # EXIF
+TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+
+
+class PictureFacts(NamedTuple):
+    """What a picture's header says. `width` and `height` are those stored; `orientation` is EXIF's, 1 for upright."""
+
+    width: int
+    height: int
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height once the picture is turned as its EXIF orientation says."""
+        return (self.height, self.width) if self.orientation in TURNED else (self.width, self.height)
+
+
+def is_image(file: Path) -> bool:
+    """Whether the name is that of a picture that can be read."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
+def examine(file: Path) -> PictureFacts:
+    """Size and orientation of a picture, from its header.
+
+    Raises:
+        UserError: it is missing, no picture, or larger than `LARGEST`.
+    """
+    with _opened(file) as image:
+        orientation = image.getexif().get(ORIENTATION, 1)
+        return PictureFacts(*image.size, orientation if orientation in range(1, 9) else 1)
+
+
+def read_image(file: Path, size: tuple[int, int] | None = None, upright: bool = False) -> UInt8[np.ndarray, "h w _"]:
+    """A photo's pixels: RGB, or RGBA with straight alpha where the file has transparency.
+
+    `size` is (width, height) to resample to, of the picture as it is returned; `upright` turns it by its EXIF
+    orientation first.
+
+    Raises:
+        UserError: as `examine`, or the file is damaged or cut short.
+    """
+    from PIL.Image import Resampling
+    from PIL.ImageOps import exif_transpose
+
+    with _opened(file) as image:
+        picture = _as_rgb(exif_transpose(image) if upright else image)
+        if size is not None and size != picture.size:
+            picture = picture.resize(size, Resampling.LANCZOS)  # weighs colours by their alpha
+        return np.array(picture)
+
+
+def read_mask(file: Path, size: tuple[int, int] | None = None, upright: bool = False) -> Bool[np.ndarray, "h w"]:
+    """True where the mask is more than half white, or more than half opaque where it has alpha and is of one colour.
+
+    A mask whose values are 0 and 1 counts 1 as white. `size` and `upright` are as for `read_image`.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    from PIL import Image
+    from PIL.ImageOps import exif_transpose
+
+    with _opened(file) as opened:
+        image = exif_transpose(opened) if upright else opened
+        values = _mask_values(image)
+    if values.max(initial=0) == 1:
+        values = values * np.uint8(255)
+    if size is not None and size != values.shape[::-1]:
+        values = np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX))
+    return values > 127
+
+
+def read_numbers(file: Path, size: tuple[int, int] | None = None, upright: bool = False) -> Shaped[np.ndarray, "h w"]:
+    """A picture's values as numbers: depth, labels, palette indices. `size` takes for each pixel the nearest one.
+
+    Raises:
+        UserError: as `read_image`, or the picture has several channels that differ.
+    """
+    from PIL import Image
+    from PIL.ImageOps import exif_transpose
+
+    with _opened(file) as opened:
+        image = exif_transpose(opened) if upright else opened
+        if size is not None and size != image.size:
+            image = image.resize(size, Image.Resampling.NEAREST)
+        values = np.array(image)
+    if values.ndim == 3:
+        if (values[..., :3] != values[..., :1]).any():
+            raise UserError(f"{file}: holds colours; a map of depth or labels has one channel of numbers")
+        values = values[..., 0]
+    return values
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image]:
+    """The opened picture, its size checked; every failure of its decoder is one sentence."""
+    from PIL import Image
+
+    problems = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, Image.DecompressionBombError)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tags, and of sizes that are checked below
+            with failures_named(file), Image.open(file, formats=FORMATS) as image:
+                if image.width * image.height > LARGEST:
+                    raise UserError(f"{file}: {image.width} x {image.height} pixels are more than a camera takes")
+                yield image
+    except Image.UnidentifiedImageError as problem:
+        raise UserError(f"{file}: is no picture that can be read; JPEG, PNG, TIFF, WebP and BMP can") from problem
+    except problems as problem:
+        raise UserError(f"{file}: is no sound picture ({plain(problem).rstrip('.')}); save it anew") from problem
+
+
+def _as_rgb(image: Image) -> Image:
+    """RGB or RGBA of a picture of any mode."""
+    from PIL import Image as images
+
+    if image.mode.startswith("I") or image.mode == "F":
+        return images.fromarray(_upper_bytes(np.asarray(image))).convert("RGB")
+    transparent = image.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in image.info
+    return image.convert("RGBA" if transparent else "RGB")
+
+
+def _mask_values(image: Image) -> UInt8[np.ndarray, "h w"]:
+    """White is 255; where all colours are the same and alpha is there, opaque is."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _upper_bytes(np.asarray(image))
+    if image.mode in ("LA", "RGBA"):
+        grey, alpha = np.asarray(image.convert("LA")).transpose(2, 0, 1)
+        return alpha if (grey[alpha > 0] == grey[alpha > 0][:1]).all() else np.where(alpha > 127, grey, 0)
+    return np.asarray(image.convert("L"))
+
+
+def _upper_bytes(values: Shaped[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Grey values of 16 bits, or of floats in [0, 1], as 8 bits."""
+    if values.dtype.kind == "f":
+        return (np.clip(np.nan_to_num(values), 0, 1) * 255 + 0.5).astype(np.uint8)
+    if values.max(initial=0) <= 255:
+        return values.astype(np.uint8)
+    return (np.clip(values, 0, 65535) // 256).astype(np.uint8)
