@@ -11,6 +11,7 @@ import tyro
 
 from app.arguments import input_first, parse, parse_some
 from app.conversion import Cleaning
+from recon.errors import UserError
 
 
 def methods() -> None:
@@ -92,7 +93,7 @@ def export(
         texture: Bake the points' colours into a texture of so many texels a side (blender, glb, obj).
     """
     import app.export
-    from app.runs import input_again
+    from app.run_input import input_again
 
     written = app.export.export(run, to, out, input_again(run), blender, fresh, texture)
     for note in written.notes:
@@ -130,13 +131,25 @@ def compare(result: tyro.conf.Positional[Path], truth: tyro.conf.Positional[Path
     from recon.formats.meshes import read_scene, whole
     from recon.metrics import compare
 
-    mesh_file = result / "scene" / "mesh.ply" if result.is_dir() else result
-    figures = compare(whole(read_scene(mesh_file)), whole(read_scene(truth)))
+    figures = compare(whole(read_scene(_mesh_file(result))), whole(read_scene(_mesh_file(truth))))
     if json:
         _print_json(figures)
         return
     for name, value in msgspec.to_builtins(figures).items():
         print(f"{name:20s} {value:.6g}" if isinstance(value, float) else f"{name:20s} {value}")
+
+
+def _mesh_file(path: Path) -> Path:
+    """The mesh of a run, or the file itself.
+
+    Raises:
+        UserError: the run has none.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / "scene" / "mesh.ply").is_file():
+        raise UserError(f"{path}: holds no mesh (scene/mesh.ply) to compare; give a run that made one, or a mesh file")
+    return path / "scene" / "mesh.ply"
 
 
 def report(run: tyro.conf.Positional[Path]) -> None:
@@ -145,12 +158,15 @@ def report(run: tyro.conf.Positional[Path]) -> None:
     Args:
         run: Folder of the run.
     """
+    from app.heldout import with_heldout
     from app.report import write_report
-    from app.runs import input_again, read_record
+    from app.run_input import input_again
+    from app.runs import read_record
     from recon.formats.scene_folder import read_scene_folder
 
     record = msgspec.to_builtins(read_record(run))
-    print(write_report(run, record, read_scene_folder(run / "scene"), input_again(run)))
+    scene = with_heldout(read_scene_folder(run / "scene"), run)
+    print(write_report(run, record, scene, input_again(run)))
 
 
 def doctor(json: bool = False) -> None:

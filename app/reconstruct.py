@@ -12,7 +12,8 @@ import msgspec
 import tyro
 
 from app.arguments import input_first, parse, parse_some, value_of
-from app.kinds import kind_of
+from app.kinds import InputType, kind_of, type_for_methods, type_read_with
+from app.run_input import Given, given
 from app.runs import InputRecord, Request, RunRecord, digest, folder_for, versions, write_record
 from recon.errors import UserError
 from recon.formats import InputOptions, options_type_of, read
@@ -75,14 +76,18 @@ def reconstruct(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments or not arguments:
         _help(arguments)
     asked = parse_some(arguments, "reconstruct", Options)
+    reading = options_type_of(asked.input)
+    takes = type_for_methods(type_read_with(reading))
     if asked.method != "auto":
-        method_named(asked.method)
-    reading = parse_some(arguments, "reconstruct", options_type_of(asked.input))
-    input = read(asked.input, reading)
-    method = method_named(kind_of(input).best_method(input) if asked.method == "auto" else asked.method)
-    _check_kind(method, input, asked.input)
-    parsed = _parsed(arguments, method, asked.quality)
-    job, done = _begin(parsed.general, parsed.reading, parsed.config, input, method)
+        _check_kind(method_named(asked.method), takes, asked.input)
+    read_with = parse_some(arguments, "reconstruct", reading)
+    input = read(asked.input, read_with)
+    name = kind_of(takes).best_method(input) if asked.method == "auto" else asked.method
+    method = method_named(name)
+    parsed = _parsed(arguments, method, reading, asked.quality)
+    source = InputRecord((str(asked.input),), digest(asked.input), parsed.reading)
+    ready = given(input, source)
+    job, done = _begin(parsed.general, source, parsed.config, ready, method)
     if not done:
         _carry_out(job)
     _tell(job, done)
@@ -92,34 +97,35 @@ def reconstruct(arguments: list[str]) -> int:
 def _help(arguments: list[str]) -> None:
     """Prints the usage with the flags of the method that is named, or of the first one for the input, and exits."""
     name = value_of("--method", arguments)
+    there = bool(arguments) and Path(arguments[0]).exists()
     if name in (None, "auto"):
-        there = bool(arguments) and Path(arguments[0]).exists()
-        options = options_type_of(Path(arguments[0])) if there else kind_of(METHODS[0].takes).OPTIONS
-        name = next(method.name for method in METHODS if kind_of(method.takes).OPTIONS is options)
-    _parsed(arguments, method_named(name))
+        takes = type_for_methods(type_read_with(options_type_of(Path(arguments[0])))) if there else METHODS[0].takes
+        name = next(method.name for method in METHODS if method.takes is takes)
+    method = method_named(name)
+    reading = options_type_of(Path(arguments[0])) if there else kind_of(method.takes).OPTIONS
+    _parsed(arguments, method, reading)
 
 
-def _parsed(arguments: list[str], method: Method, quality: str = "standard") -> Any:
+def _parsed(arguments: list[str], method: Method, reading: type[InputOptions], quality: str = "standard") -> Any:
     """All options, those of the input's kind and the method's among them."""
     _, config_type = method.load()
     config = config_type.at(quality)  # type: ignore[attr-defined]
-    return parse(arguments, "reconstruct", general=Options, reading=kind_of(method.takes).OPTIONS, config=config)
+    return parse(arguments, "reconstruct", general=Options, reading=reading, config=config)
 
 
-def _check_kind(method: Method, input: Input, path: Path) -> None:
+def _check_kind(method: Method, takes: InputType, path: Path) -> None:
     """Refuses a method for another kind of input."""
-    if not isinstance(input, method.takes):
-        fitting = ", ".join(other.name for other in METHODS if isinstance(input, other.takes))
+    if method.takes is not takes:
+        fitting = ", ".join(other.name for other in METHODS if other.takes is takes)
         raise UserError(
-            f"--method {method.name}: takes {kind_of(method.takes).NAME}, and {path} holds {kind_of(input).NAME}; "
+            f"--method {method.name}: takes {kind_of(method.takes).NAME}, and {path} holds {kind_of(takes).NAME}; "
             f"choose one of: auto, {fitting}"
         )
 
 
-def _begin(options: Options, reading: InputOptions, config: Any, input: Input, method: Method) -> tuple[_Job, bool]:
+def _begin(options: Options, source: InputRecord, config: Any, ready: Given, method: Method) -> tuple[_Job, bool]:
     """The job with its folder and record, and whether an earlier session has done it already."""
-    device = _device(options.device)
-    source = InputRecord((str(options.input),), digest(options.input), reading)
+    device, input = _device(options.device), ready.input
     request = Request(source, method.name, msgspec.to_builtins(config), options.seed, device, options.time_limit)
     folder, earlier, said = folder_for(request, options.out, options.fresh)
     for note in (*input.notes, *([said] if said else [])):
@@ -131,6 +137,7 @@ def _begin(options: Options, reading: InputOptions, config: Any, input: Input, m
     record = RunRecord(
         "running", source, method.name, msgspec.to_builtins(config), options.seed, device, request, versions()
     )
+    record.poses = None if ready.poses is None else str(ready.poses)
     write_record(folder, record)
     return _Job(options, input, method, folder, record), False
 
@@ -203,11 +210,13 @@ def _note_end(job: _Job, train: Trainer, ended: BaseException) -> None:
 
 def _conclude(job: _Job, scene: Scene, train: Trainer) -> None:
     """Writes what the run leaves; run.json says "done" only when all of it stands."""
+    from app.heldout import write_heldout
     from app.report import write_report
     from recon.formats.scene_folder import write_scene_folder
 
     record = job.record
     write_scene_folder(scene, job.folder / "scene")
+    write_heldout(scene, job.folder)
     scene = scene.in_user_frame()
     record.frame = msgspec.to_builtins(scene.frame, enc_hook=lambda array: array.tolist())
     record.labels = [msgspec.to_builtins(label) for label in scene.labels]
@@ -220,13 +229,17 @@ def _conclude(job: _Job, scene: Scene, train: Trainer) -> None:
 
 
 def _metrics(scene: Scene, input: Input) -> dict[str, Any]:
-    """How well the result agrees with the input, and what its meshes are like."""
+    """How well the result agrees with the input, and what its meshes and splats are like."""
     from recon.formats.meshes import whole
     from recon.surface.facts import mesh_facts
 
-    meshes = scene.objects or {"mesh": whole(scene)}
-    facts = {name: msgspec.to_builtins(mesh_facts(mesh)) for name, mesh in meshes.items()}
-    return {**kind_of(input).metrics(scene, input), "objects": facts}
+    found = kind_of(input).metrics(scene, input)
+    if scene.gaussians is not None:
+        found["splats"] = {"count": len(scene.gaussians), "sh_degree": scene.gaussians.sh_degree}
+    if scene.has_mesh:
+        meshes = scene.objects or {"mesh": whole(scene)}
+        found["objects"] = {name: msgspec.to_builtins(mesh_facts(mesh)) for name, mesh in meshes.items()}
+    return found
 
 
 def _live_page(job: _Job) -> LivePreview | None:
@@ -253,14 +266,19 @@ def _tell(job: _Job, done_before: bool) -> None:
     if done_before:
         print(f"{job.folder}: done before, with the same input and options; --fresh starts over")
     print(f"scene     {job.folder / 'scene'}")
-    unit = job.record.frame["unit"]
-    for name, facts in job.record.metrics["objects"].items():
+    unit, metrics = job.record.frame["unit"], job.record.metrics
+    if "splats" in metrics:
+        print(f"  {metrics['splats']['count']:,} splats, colours of degree {metrics['splats']['sh_degree']}")
+    for name, facts in metrics.get("objects", {}).items():
         closed = "watertight" if facts["watertight"] else _boundary(facts, "" if unit == "unknown" else f" {unit}")
         print(f"  {name}: {facts['faces']:,} faces, {closed}, Euler number {facts['euler_number']}")
-    for line in kind_of(job.method.takes).summary(job.record.metrics, unit):
+    for line in kind_of(job.method.takes).summary(metrics, unit):
         print(line)
+    if job.record.poses is not None:
+        print(f"poses     {job.record.poses}")
     print(f"report    {job.folder / 'report.html'}")
-    print(f"next      relief view {job.folder}   relief export {job.folder} --to blender")
+    target = "blender" if metrics.get("objects") else "html"
+    print(f"next      relief view {job.folder}   relief export {job.folder} --to {target}")
 
 
 def _boundary(facts: dict[str, Any], unit: str) -> str:

@@ -17,8 +17,7 @@ import msgspec
 
 from recon.errors import UserError
 from recon.files import file_names, replacing
-from recon.formats import InputOptions, read
-from recon.inputs import Input
+from recon.formats import InputOptions
 from recon.training import StageRecord
 
 SHOWN_VERSIONS = ("relief", "torch", "numpy", "scipy", "numba", "trimesh")
@@ -44,7 +43,8 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class RunRecord(msgspec.Struct):
-    """run.json. `config` is what the method was run with; `status` is running, done, stopped or failed."""
+    """run.json. `config` is what the method was run with; `status` is running, done, stopped or failed. `poses` is the
+    folder of the cameras that Relief found for photos."""
 
     status: str
     input: InputRecord
@@ -54,6 +54,7 @@ class RunRecord(msgspec.Struct):
     device: str
     request: Request
     versions: dict[str, str]
+    poses: str | None = None
     frame: dict[str, Any] = {}
     labels: list[dict[str, Any]] = []
     warnings: list[str] = []
@@ -123,19 +124,6 @@ def read_record(folder: Path) -> RunRecord:
     if record is None:
         raise UserError(f"{folder}: is no run folder (it holds no readable run.json)")
     return record
-
-
-def input_again(folder: Path) -> Input | None:
-    """The run's input, read again as it was; None where it is not there any more or is another one now.
-
-    Raises:
-        UserError: the folder holds no run.
-    """
-    source = read_record(folder).input
-    path = Path(source.paths[0])
-    if not path.exists() or digest(path) != source.digest:
-        return None
-    return read(path, source.options)
 
 
 def _record_in(folder: Path) -> RunRecord | None:

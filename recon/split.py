@@ -25,7 +25,9 @@ def split(views: Views, train: str | None = None, test: str | None = None) -> Vi
         UserError: a list names a view that is not there, both name the same one, or none is left to train on.
     """
     if train is None and test is None:
-        return replace(views, views=tuple(replace(v, held_out=h) for v, h in zip(views.views, _own(views), strict=True)))
+        return replace(
+            views, views=tuple(replace(v, held_out=h) for v, h in zip(views.views, _own(views), strict=True))
+        )
     names = [view.name for view in views.views]
     training = None if train is None else _named("--train-views", train, names)
     testing = set(names) - (training or set()) if test is None else _named("--test-views", test, names)

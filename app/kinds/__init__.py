@@ -1,4 +1,4 @@
-"""What differs between the kinds of input, a module each. A new kind is a module here and one line in `kind_of`."""
+"""What differs between the kinds of input, a module each. A new kind is a module here and one line in `KINDS`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from jaxtyping import Float
 
-from recon.inputs import CrossSections, Input, PointCloud
+from recon.inputs import CrossSections, Input, Photos, PointCloud, Views
 
 if TYPE_CHECKING:
     from app.report_evidence import Evidence
@@ -57,7 +57,26 @@ class Kind(Protocol):
         ...
 
 
-def kind_of(input: Input | type[CrossSections] | type[PointCloud]) -> Kind:
+InputType = type[CrossSections] | type[PointCloud] | type[Views] | type[Photos]
+
+KINDS: dict[InputType, str] = {
+    CrossSections: "app.kinds.slices",
+    PointCloud: "app.kinds.points",
+    Views: "app.kinds.views",
+    Photos: "app.kinds.photos",
+}
+
+
+def kind_of(input: Input | InputType) -> Kind:
     """The kind of an input, or of the inputs of a class."""
-    modules = {CrossSections: "app.kinds.slices", PointCloud: "app.kinds.points"}
-    return cast(Kind, importlib.import_module(modules[input if isinstance(input, type) else type(input)]))
+    return cast(Kind, importlib.import_module(KINDS[input if isinstance(input, type) else type(input)]))
+
+
+def type_read_with(options: type[InputOptions]) -> InputType:
+    """The class of the inputs that are read with options of that class."""
+    return next(input for input in KINDS if kind_of(input).OPTIONS is options)
+
+
+def type_for_methods(input: InputType) -> InputType:
+    """The class of what methods are given: photos become views first."""
+    return Views if input is Photos else input

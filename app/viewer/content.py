@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from app.kinds import kind_of
-from app.runs import input_again, read_record
+from app.run_input import input_again
+from app.runs import read_record
 from recon.errors import UserError
 from recon.formats import InputOptions, read
 from recon.formats.meshes import holds_mesh, read_scene

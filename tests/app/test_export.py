@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from app.conversion import convert
+from app.conversion import Cleaning, convert
 from app.export import SCRIPT, export
 from recon.errors import UserError
 from recon.formats.meshes import read_scene, write_scene
 from recon.formats.scene_folder import write_scene_folder
-from recon.inputs import CrossSections, Label, Plane, Ring
+from recon.inputs import CrossSections, Label, Plane, PointCloud, Ring
 from recon.scene import Frame, Scene
+from recon.surface.texture import textured
 
 LABELS = (Label(1, "Lt Lung/upper", (0.9, 0.2, 0.1)), Label(2, "Herz", (0.1, 0.3, 0.8)))
 
@@ -136,7 +137,7 @@ def test_wrong_targets_give_one_sentence(run, tmp_path, to, out, said):
 
 
 def test_a_run_without_a_mesh_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no mesh.ply"):
+    with pytest.raises(UserError, match="holds neither mesh.ply nor splats.ply"):
         export(tmp_path, "glb")
 
 
@@ -177,6 +178,14 @@ def test_what_is_no_blender_is_refused(run, tmp_path):
     with pytest.raises(UserError, match="neither a Blender nor a Python"):
         export(run, "blender", blender=Path("/bin/echo"))
     assert not (run / "export").exists()
+
+
+def test_conversion_says_when_a_texture_is_lost(tmp_path):
+    cloud = PointCloud(trimesh.creation.icosphere(3).vertices, colors=np.full((642, 3), 90, np.uint8))
+    write_scene(Scene(mesh=textured(trimesh.creation.icosphere(2), cloud, 128)), tmp_path / "ball.glb")
+    assert convert(tmp_path / "ball.glb", tmp_path / "kept.glb") == []
+    assert "texture" in convert(tmp_path / "ball.glb", tmp_path / "ball.ply")[0]
+    assert "texture" in convert(tmp_path / "ball.glb", tmp_path / "small.glb", Cleaning(faces=200))[0]
 
 
 def test_conversion_keeps_objects_and_says_what_is_lost(run, tmp_path):

@@ -208,7 +208,7 @@ def with_damaged_mesh(folder: Path) -> None:
     ("make", "sentence"),
     [
         (lambda folder: None, "there is no such file or folder"),
-        (lambda folder: (folder / "scene").mkdir(parents=True), "holds no mesh.ply"),
+        (lambda folder: (folder / "scene").mkdir(parents=True), "holds neither mesh.ply nor splats.ply"),
         (without_scene, "no scene to show yet"),
         (with_damaged_mesh, "is no PLY file"),
     ],

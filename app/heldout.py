@@ -1,0 +1,110 @@
+"""The folder `heldout/` of a run: what the method makes of each view that it did not train on, and how alike that is.
+
+heldout/<the photo's path, ending in .png>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from recon.errors import UserError
+from recon.files import replacing
+from recon.inputs import View, Views
+from recon.scene import Scene, SceneCamera
+
+GROUND = 1.0  # white, what photos with transparency are put on, as methods render them
+
+
+class Comparison(NamedTuple):
+    """A held-out view: its name, what was rendered and what was photographed, (h, w, 3) of sRGB in [0, 1], and where
+    the photo is to be looked at (None: everywhere)."""
+
+    name: str
+    rendered: Float32[np.ndarray, "h w 3"]
+    photo: Float32[np.ndarray, "h w 3"]
+    mask: Bool[np.ndarray, "h w"] | None
+
+
+def comparisons(scene: Scene, views: Views) -> Iterator[Comparison]:
+    """The held-out views that were rendered, each beside its photo, read one after the other."""
+    by_name = {view.name: view for view in views.views}
+    for one in scene.cameras:
+        view = by_name.get(one.name)
+        if one.rendered is not None and view is not None:
+            mask = None if view.mask is None else view.mask()
+            yield Comparison(one.name, one.rendered.astype(np.float32) / 255, photo_of(view), mask)
+
+
+def photo_of(view: View) -> Float32[np.ndarray, "h w 3"]:
+    """The view's image, on white where it is transparent."""
+    image = view.image().astype(np.float32) / 255
+    if image.shape[2] == 3:
+        return image
+    alpha = image[..., 3:]
+    return image[..., :3] * alpha + GROUND * (1 - alpha)
+
+
+def figures(scene: Scene, views: Views) -> dict[str, Any]:
+    """`psnr` and `ssim`, the means over the held-out views, and those of each in `held_out_views`; nothing where none
+    was rendered."""
+    from recon.image_metrics import psnr, ssim
+
+    single = {
+        name: {"psnr": psnr(rendered, photo, mask), "ssim": ssim(rendered, photo, mask)}
+        for name, rendered, photo, mask in comparisons(scene, views)
+    }
+    if not single:
+        return {}
+    means = {key: float(np.mean([one[key] for one in single.values()])) for key in ("psnr", "ssim")}
+    return {**means, "held_out_views": single}
+
+
+def write_heldout(scene: Scene, run_dir: Path) -> None:
+    """Writes the rendered views; the folder of an earlier session is replaced. Nothing where none was rendered."""
+    from PIL import Image
+
+    rendered = [one for one in scene.cameras if one.rendered is not None]
+    if not rendered:
+        return
+    places = _places(one.name for one in rendered)
+    with replacing(run_dir / "heldout") as partial:
+        partial.mkdir()
+        for one in rendered:
+            path = partial / places[one.name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.asarray(one.rendered)).save(path)
+
+
+def with_heldout(scene: Scene, run_dir: Path) -> Scene:
+    """The scene with what `write_heldout` wrote."""
+    places = _places(one.name for one in scene.cameras if one.held_out)
+    cameras = tuple(_filled(one, run_dir / "heldout" / places.get(one.name, "")) for one in scene.cameras)
+    return replace(scene, cameras=cameras)
+
+
+def _filled(one: SceneCamera, path: Path) -> SceneCamera:
+    from PIL import Image
+
+    if not path.is_file():
+        return one
+    with Image.open(path) as image:
+        if image.size != (one.camera.width, one.camera.height):
+            raise UserError(f"{path}: is not of its camera's size, {one.camera.width} x {one.camera.height} pixels")
+        return replace(one, rendered=np.asarray(image.convert("RGB")))
+
+
+def _places(names: Iterable[str]) -> dict[str, str]:
+    """Where each photo's picture stands; two photos that differ in their ending alone keep it."""
+    places: dict[str, str] = {}
+    for name in names:
+        parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
+        path = PurePosixPath(*parts)
+        short = str(path.with_suffix(".png"))
+        places[name] = short if short not in places.values() else f"{path}.png"
+    return places
