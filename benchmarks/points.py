@@ -67,6 +67,7 @@ SURFACES: dict[str, list[Case]] = {
     "noise": [Case(name, 20_000, 0.5) for name in SHAPES],
     "sparse": [Case("tshirt_open", 5_000), Case("tshirt_open", 1_000)],
     "dense": [Case("lionstatue_open", 500_000)],
+    "large": [Case("terrain", count) for count in (2_000_000, 10_000_000)],
     "vipss": [Case(name, 500) for name in SPARSE],
     "density": [Case(name, 20_000, density=20) for name in ("sphere", "tshirt_open", "lionstatue_open", "fish")],
     "sheets": [Case(f"sheets_{gap}", 20_000) for gap in (0.5, 1.0, 1.5, 2.0, 4.0)],

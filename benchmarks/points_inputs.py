@@ -19,6 +19,7 @@ DATA = Path(os.environ.get("RELIEF_DATA", Path(__file__).resolve().parents[2] / 
 SHAPES = ("tshirt_open", "mountain_open", "lionstatue_open", "plane_holes_open", "fish", "koala", "wingnut")
 SPARSE = ("vipss_kitten", "vipss_hand", "vipss_mug", "vipss_bottle")
 FROM_FILE = "file"
+TERRAIN_NODES = 1_001
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ ASKED: dict[Case, dict[str, float]] = {
     Case("lionstatue_open", 500_000): {
         **{"CD": 0.10, "F.5": 1.0, "normals": 0.995, "surplus": 0, "CPU s": 50, "MB": 2_000},
     },
+    **{
+        Case("terrain", count): {"surplus": 0, "closed": 0, "CPU s": 65e-6 * count} for count in (2_000_000, 10_000_000)
+    },
     **{Case(name, 500): {"tight": 1, "CPU s": 1} for name in SPARSE},
     **{Case(f"sheets_{gap}", 20_000): {"surplus": 0, "closed": 0} for gap in (1.0, 1.5, 2.0, 4.0)},
     **{Case(name, 20_000, density=20): {"surplus": 0, "tight": 1} for name in ("sphere", "fish")},
@@ -94,7 +98,7 @@ def asked_of(case: Case) -> dict[str, float]:
 
 def is_there(name: str) -> bool:
     """Whether the input can be had: a shape made here, or one whose folder stands in the data."""
-    return name.startswith(("sheets_", "sphere")) or (DATA / "points" / name).is_dir()
+    return name.startswith(("sheets_", "sphere", "terrain")) or (DATA / "points" / name).is_dir()
 
 
 @cache
@@ -102,6 +106,8 @@ def truth_of(name: str) -> trimesh.Trimesh:
     """The true surface. `sheets_1.5` are two parallel squares 1.5 mean spacings apart (of 20,000 points on both)."""
     if name == "sphere":
         return trimesh.creation.icosphere(6, 0.9)
+    if name == "terrain":
+        return _terrain()
     if name.startswith("sheets_"):
         return _parallel_squares(gap=float(name.removeprefix("sheets_")) * np.sqrt(2 * 1.8**2 / 20_000))
     folder = DATA / "points" / name
@@ -116,6 +122,18 @@ def _parallel_squares(gap: float) -> trimesh.Trimesh:
     return trimesh.Trimesh(
         np.concatenate([corners, corners + [0, 0, gap]]), np.concatenate([faces, faces + 4]), process=False
     )
+
+
+def _terrain() -> trimesh.Trimesh:
+    """Four waves over a square of side 2, from hills to bumps of a hundredth of its side, in 2 million
+    triangles."""
+    x, y = (axis.ravel() for axis in np.meshgrid(*[np.linspace(-1, 1, TERRAIN_NODES)] * 2, indexing="ij"))
+    waves = [(3, 4, 0.1), (15, -11, 0.02), (47, 60, 0.004), (170, -200, 0.0008)]
+    height = sum(c * np.sin(a * x + b * y + k) * np.cos(b * x - a * y) for k, (a, b, c) in enumerate(waves))
+    node = np.arange(TERRAIN_NODES**2).reshape(TERRAIN_NODES, TERRAIN_NODES)
+    a, b, c, d = (corner.ravel() for corner in (node[:-1, :-1], node[1:, :-1], node[1:, 1:], node[:-1, 1:]))
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    return trimesh.Trimesh(np.stack([x, y, height], 1), faces, process=False)
 
 
 def diagonal_of(name: str) -> float:

@@ -7,7 +7,6 @@ import pytest
 import trimesh
 from PIL import Image
 
-from app.conversion import Cleaning, convert
 from recon.errors import UserError
 from recon.formats.meshes import read_scene, write_scene
 from recon.inputs import PointCloud
@@ -76,13 +75,6 @@ def test_a_texture_is_read_again_as_it_was_written(sphere, tmp_path):
     assert np.allclose(read.visual.uv, painted.visual.uv, atol=1e-6)
     image, original = (np.asarray(mesh.visual.material.baseColorTexture) for mesh in (read, painted))
     assert np.array_equal(image, original)
-
-
-def test_what_takes_the_texture_away_says_so(sphere, tmp_path):
-    write_scene(Scene(mesh=textured(*sphere, 256)), tmp_path / "ball.glb")
-    assert convert(tmp_path / "ball.glb", tmp_path / "kept.glb") == []
-    assert "texture" in convert(tmp_path / "ball.glb", tmp_path / "ball.ply")[0]
-    assert "texture" in convert(tmp_path / "ball.glb", tmp_path / "small.glb", Cleaning(faces=500))[0]
 
 
 def test_a_damaged_texture_is_one_sentence(sphere, tmp_path):
