@@ -56,8 +56,11 @@ def figures(scene: Scene, views: Views) -> dict[str, Any]:
     from recon.image_metrics import psnr, ssim
 
     single = {
-        name: {"psnr": psnr(rendered, photo, mask), "ssim": ssim(rendered, photo, mask)}
-        for name, rendered, photo, mask in comparisons(scene, views)
+        one.name: {
+            "psnr": psnr(one.rendered, one.photo, one.mask),
+            "ssim": ssim(one.rendered, one.photo, one.mask),
+        }
+        for one in comparisons(scene, views)
     }
     if not single:
         return {}

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page about a run, and `preview.png`, its four sides.
+"""`report.html`: one self-contained page about a run, and `preview.png`, the result from four viewpoints.
 
 The figures are those of run.json (see `app.runs.RunRecord`); the pictures, and the distances by label, are made here
 from the scene and, where it is still at hand, the input.
@@ -18,7 +18,16 @@ from app.distance_scale import css_gradient
 from app.kinds import kind_of
 from app.markup import Child, Markup, element, joined, picture, table
 from app.report_evidence import Evidence
-from app.report_pictures import Image, result_pictures, side_cameras
+from app.report_pictures import (
+    Image,
+    Viewpoint,
+    photo_viewpoints,
+    result_pictures,
+    side_viewpoints,
+    splat_pictures,
+)
+from app.report_poses import pose_section
+from app.run_input import poses_of
 from recon.files import replacing
 from recon.formats.meshes import parts
 from recon.inputs import Input
@@ -37,27 +46,29 @@ def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, input: Inp
     `run` is what run.json holds, `scene` what the run yielded, `input` what it was made of, None where that is gone.
 
     Raises:
-        UserError: the scene holds no mesh.
+        UserError: the scene holds neither a mesh nor splats.
     """
-    scene = scene.in_user_frame()
+    if scene.has_mesh:  # splats alone stay in a frame that float32 can hold
+        scene = scene.in_user_frame()
     evidence = None if input is None else kind_of(input).evidence(scene, input)
-    points = [np.asarray(part.mesh.vertices) for part in parts(scene)]
-    points += [] if evidence is None else [evidence.extent()]
-    elevation = ELEVATION if evidence is None else evidence.elevation
-    cameras = side_cameras(np.concatenate(points), scene.frame.up, elevation)
-    results = [image for image, _ in result_pictures(scene, cameras)]
+    viewpoints = _viewpoints(scene, evidence)
+    if scene.has_mesh or scene.gaussians is None:
+        results = [image for image, _ in result_pictures(scene, [viewpoint.camera for viewpoint in viewpoints])]
+    else:
+        results = splat_pictures(scene, viewpoints)
     title = _name(run)
     body = joined(
         _head(title, run),
         _key_figures(run),
-        _sides(evidence, cameras, results),
+        _sides(evidence, viewpoints, results),
         _input(title, evidence),
-        _distances(scene, evidence, cameras[0]),
-        None if evidence is None else evidence.further(run, cameras),
+        _distances(scene, evidence, viewpoints[0].camera),
+        None if evidence is None else evidence.further(run, viewpoints),
+        None if run.get("poses") is None else pose_section(poses_of(run_dir, run["poses"])),
         _objects(run, scene, evidence),
         _stages(run),
         _warnings(run),
-        _going_on(run_dir),
+        _going_on(run_dir, scene),
         _record(run),
     )
     page = "<!DOCTYPE html>\n" + element(
@@ -76,6 +87,17 @@ def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, input: Inp
     with replacing(run_dir / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")
     return run_dir / "report.html"
+
+
+def _viewpoints(scene: Scene, evidence: Evidence | None) -> list[Viewpoint]:
+    """Where photos were taken, if the scene is of photos, else four sides."""
+    if scene.cameras:
+        return photo_viewpoints(scene)
+    points = [np.asarray(part.mesh.vertices) for part in parts(scene)] if scene.has_mesh else []
+    points += [scene.gaussians.means] if scene.gaussians is not None and not points else []
+    points += [] if evidence is None else [evidence.extent()]
+    elevation = ELEVATION if evidence is None else evidence.elevation
+    return side_viewpoints(np.concatenate([np.zeros((0, 3)), *points]), scene.frame.up, elevation)
 
 
 def _name(run: Mapping[str, Any]) -> str:
@@ -103,6 +125,12 @@ def _key_figures(run: Mapping[str, Any]) -> Markup:
         if error:
             boxes.append((f"{error['mean']:.3g} %", f"of the diagonal: mean {sample} distance"))
             boxes.append((f"{error['quantile_95']:.3g} %", f"95 % of the {sample}s within"))
+    if metrics.get("splats"):
+        boxes.append((f"{metrics['splats']['count']:,}", "splats"))
+    if "psnr" in metrics:
+        count = len(metrics["held_out_views"])
+        boxes.append((f"{metrics['psnr']:.2f} dB", f"PSNR of {count} held-out view{'s' * (count != 1)}"))
+        boxes.append((f"{metrics['ssim']:.3f}", "SSIM of these"))
     if metrics.get("held_out"):
         boxes.append((f"{metrics['held_out']['mean']:.3f}", "mean Dice, slices left out"))
     if stages:
@@ -111,30 +139,25 @@ def _key_figures(run: Mapping[str, Any]) -> Markup:
     return element("div", *cells, class_="figures")
 
 
-def _sides(evidence: Evidence | None, cameras: list[Camera], results: list[Image]) -> Markup:
-    """The result and the input under each other, from four sides."""
-    sides = [_side(camera) for camera in cameras]
-    shown = [element("p", "The result", class_="row"), _row(results, "the result", sides)]
+def _sides(evidence: Evidence | None, viewpoints: list[Viewpoint], results: list[Image]) -> Markup:
+    """The result and the input under each other."""
+    names = [viewpoint.name for viewpoint in viewpoints]
+    shown = [element("p", "The result", class_="row"), _row(results, "the result", names)]
     if evidence is None:
         shown.append(element("p", "The input was not at hand when this page was written.", class_="row"))
     else:
-        images, caption = evidence.pictures(cameras)
-        shown += [element("p", caption, class_="row"), _row(images, "the input", sides)]
-    return joined(element("h2", "From four sides"), *shown)
+        images, caption = evidence.pictures(viewpoints)
+        shown += [element("p", caption, class_="row"), _row(images, "the input", names)]
+    from_sides = all(name.startswith("from ") for name in names)
+    return joined(element("h2", "From four sides" if from_sides else "From where photos were taken"), *shown)
 
 
-def _row(images: list[Image], what: str, sides: list[str]) -> Markup:
+def _row(images: list[Image], what: str, names: list[str]) -> Markup:
     figures = (
-        element("figure", picture(image, f"{what} {side}"), element("figcaption", side))
-        for image, side in zip(images, sides, strict=True)
+        element("figure", picture(image, f"{what} {name}"), element("figcaption", name))
+        for image, name in zip(images, names, strict=True)
     )
     return element("div", *figures, class_="sides")
-
-
-def _side(camera: Camera) -> str:
-    """The coordinate axis that the camera stands nearest to: what is in front depends on the file."""
-    axis = int(np.abs(camera.forward).argmax())
-    return f"from {'-+'[int(camera.forward[axis] < 0)]}{'xyz'[axis]}"
 
 
 def _input(name: str, evidence: Evidence | None) -> Markup | None:
@@ -248,10 +271,11 @@ def _warnings(run: Mapping[str, Any]) -> Markup | None:
     return joined(element("h2", "Warnings"), element("ul", *(element("li", warning) for warning in warnings)))
 
 
-def _going_on(run_dir: Path) -> Markup:
+def _going_on(run_dir: Path, scene: Scene) -> Markup:
     run = run_dir.as_posix()
     run = f'"{run}"' if " " in run else run
-    lines = [f"relief view {run}", f"relief export {run} --to blender", f"relief export {run} --to glb"]
+    targets = ("blender", "glb") if scene.has_mesh else ("html", "splats-ply")
+    lines = [f"relief view {run}", *(f"relief export {run} --to {target}" for target in targets)]
     return joined(element("h2", "Going on"), element("pre", "\n".join(lines)))
 
 
@@ -297,9 +321,10 @@ def _unit(unit: str) -> str:
 
 
 def _write_preview(path: Path, images: list[Image]) -> None:
-    """The four sides in one picture."""
+    """The four pictures in one; fewer are repeated."""
     from PIL import Image as Pillow
 
+    images = [images[n % len(images)] for n in range(4)]
     rows = [np.concatenate(images[:2], axis=1), np.concatenate(images[2:], axis=1)]
     with replacing(path) as partial:
         Pillow.fromarray(to_bytes(np.concatenate(rows))).save(partial)

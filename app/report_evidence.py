@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from app.markup import Markup
-from app.report_pictures import Image
+from app.report_pictures import Image, Viewpoint
 from render.cameras import Camera
 
 LEAST_SCALE = 1e-3  # parts of the diagonal
@@ -52,10 +52,11 @@ class Distances:
 
 
 class Evidence(Protocol):
-    """An input beside the result that was made of it, both in the user's coordinates.
+    """An input beside the result that was made of it, in the coordinates of the scene that it was given.
 
-    `samples` are what its distances are measured at ("contours"), `amount` how much of them ("their length"). The sides
-    are seen from `elevation` degrees above the horizon.
+    `samples` are what its distances are measured at ("contours"), `amount` how much of them ("their length");
+    `distances` are None where the input has none from a surface. The sides are seen from `elevation` degrees above the
+    horizon.
     """
 
     samples: str
@@ -72,14 +73,14 @@ class Evidence(Protocol):
         """How the input was understood, in a sentence or two."""
         ...
 
-    def pictures(self, cameras: Sequence[Camera]) -> tuple[list[Image], str]:
-        """The input as the cameras see it, and what these pictures show."""
+    def pictures(self, viewpoints: Sequence[Viewpoint]) -> tuple[list[Image], str]:
+        """The input as it is seen from there, and what these pictures show."""
         ...
 
     def distance_picture(self, camera: Camera) -> Image:
         """The samples over the pale result, coloured by their distance from it."""
         ...
 
-    def further(self, run: Mapping[str, Any], cameras: Sequence[Camera]) -> Markup | None:
+    def further(self, run: Mapping[str, Any], viewpoints: Sequence[Viewpoint]) -> Markup | None:
         """A section that only this kind of input has."""
         ...

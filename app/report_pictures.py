@@ -1,9 +1,9 @@
-"""The pictures of the report that are the same for every kind of input: the result from four sides."""
+"""The pictures of the report that are the same for every kind of input: the result from four viewpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -19,11 +19,47 @@ PALE = (0.86, 0.87, 0.88)
 Image = Float32[np.ndarray, "h w 3"]
 
 
-def side_cameras(points: Float[np.ndarray, "n 3"], up: tuple[float, float, float], elevation: float) -> list[Camera]:
-    """Cameras on four sides, of one size, that see all the points."""
+@dataclass(frozen=True)
+class Viewpoint:
+    """A camera, and what its pictures are called: the side that it stands on, or the photo that it took."""
+
+    camera: Camera
+    name: str
+
+
+def side_viewpoints(
+    points: Float[np.ndarray, "n 3"], up: tuple[float, float, float], elevation: float
+) -> list[Viewpoint]:
+    """Four sides, of one size, that see all the points."""
     directions = four_sides(up, elevation)
     size = _size(points, directions, up)
-    return [framing(points, direction, up, size, field_of_view=24) for direction in directions]
+    cameras = [framing(points, direction, up, size, field_of_view=24) for direction in directions]
+    return [Viewpoint(camera, _side(camera)) for camera in cameras]
+
+
+def photo_viewpoints(scene: Scene) -> list[Viewpoint]:
+    """Up to four of the scene's cameras that stand far from each other, of one shape of picture, `PIXELS` large."""
+    shapes = [(one.camera.width, one.camera.height) for one in scene.cameras]
+    usual = max(set(shapes), key=shapes.count)
+    alike = [one for one, shape in zip(scene.cameras, shapes, strict=True) if shape == usual]
+    positions = np.array([one.camera.position for one in alike])
+    chosen = [0]
+    while len(chosen) < min(4, len(alike)):
+        away = np.linalg.norm(positions[:, None] - positions[chosen], axis=2).min(1)
+        away[chosen] = -1
+        chosen.append(int(away.argmax()))
+    factor = min(1.0, float(np.sqrt(PIXELS / (usual[0] * usual[1]))))
+    return [Viewpoint(alike[index].camera.resized(factor), alike[index].name) for index in sorted(chosen)]
+
+
+def splat_pictures(scene: Scene, viewpoints: Sequence[Viewpoint]) -> list[Image]:
+    """The scene's Gaussians on white."""
+    from recon.gaussians.tensors import to_splats
+    from render.splats import render_image
+
+    assert scene.gaussians is not None
+    splats, antialiased = to_splats(scene.gaussians), scene.gaussians.antialiased
+    return [render_image(splats, one.camera, (1.0, 1.0, 1.0), antialiased)[..., :3] for one in viewpoints]
 
 
 def result_pictures(
@@ -47,6 +83,12 @@ def backdrop(camera: Camera) -> Image:
     rows = np.linspace(0, 1, camera.height, dtype=np.float32)[:, None, None]
     top, bottom = (np.array(color, np.float32) for color in ((0.965, 0.970, 0.975), (0.875, 0.890, 0.905)))
     return np.broadcast_to(top + rows * (bottom - top), (camera.height, camera.width, 3))
+
+
+def _side(camera: Camera) -> str:
+    """The coordinate axis that the camera stands nearest to: what is in front depends on the file."""
+    axis = int(np.abs(camera.forward).argmax())
+    return f"from {'-+'[int(camera.forward[axis] < 0)]}{'xyz'[axis]}"
 
 
 def _size(

@@ -14,7 +14,7 @@ from app.distance_scale import scale_color
 from app.inspection_points import describe_points
 from app.markup import Markup, element, joined, picture, table
 from app.report_evidence import LEAST_SCALE, Distances
-from app.report_pictures import PALE, Image, backdrop, result_pictures
+from app.report_pictures import PALE, Image, Viewpoint, backdrop, result_pictures
 from recon.formats.meshes import whole
 from recon.inputs import PointCloud
 from recon.scene import Scene
@@ -63,13 +63,13 @@ class PointEvidence:
             f"{facts['roughness']:.3g}{unit} off their plane.{unknown}"
         )
 
-    def pictures(self, cameras: Sequence[Camera]) -> tuple[list[Image], str]:
+    def pictures(self, viewpoints: Sequence[Viewpoint]) -> tuple[list[Image], str]:
         colors = PLAIN if self.drawn.colors is None else self.drawn.colors / 255
         images = [
             render_points(
                 self.drawn.points, camera, colors, covering_diameter(self.drawn.points, camera), self.drawn_normals
             ).over(backdrop(camera))
-            for camera in cameras
+            for camera in (viewpoint.camera for viewpoint in viewpoints)
         ]
         some = "" if len(self.drawn.points) == len(self.cloud.points) else f", {len(self.drawn.points):,} of them drawn"
         return images, f"The input's {len(self.cloud.points):,} points from the same sides{some}"
@@ -81,7 +81,7 @@ class PointEvidence:
         before = dots.depth <= surface.depth + BEHIND * self.diagonal
         return replace(dots, alpha=dots.alpha * before).over(image)
 
-    def further(self, run: Mapping[str, Any], cameras: Sequence[Camera]) -> Markup:
+    def further(self, run: Mapping[str, Any], viewpoints: Sequence[Viewpoint]) -> Markup:
         """Open or closed, and where."""
         boundary = boundary_of(self.mesh)
         said = [note for note in run.get("warnings", []) if note not in self.notes]
@@ -91,7 +91,7 @@ class PointEvidence:
             return joined(heading, element("p", "The result is closed: it has no boundary."), why)
         unit = "" if self.scene.frame.unit == "unknown" else f" {self.scene.frame.unit}"
         sentence = f"The result is open: {in_words(len(boundary.lengths), f'{boundary.lengths.sum():.4g}{unit}')}."
-        images = [self._boundary_picture(boundary, camera) for camera in cameras]
+        images = [self._boundary_picture(boundary, viewpoint.camera) for viewpoint in viewpoints]
         figures = (element("figure", picture(image, "boundary loops")) for image in images)
         return joined(
             heading, element("p", sentence), why, element("div", *figures, class_="sides"), _loops(boundary, unit)

@@ -15,7 +15,7 @@ from app.inspection import describe
 from app.kinds.slices import vertices
 from app.markup import Markup
 from app.report_evidence import LEAST_SCALE, Distances
-from app.report_pictures import PALE, Image, backdrop, enclosing, result_pictures
+from app.report_pictures import PALE, Image, Viewpoint, backdrop, enclosing, result_pictures
 from recon.formats.meshes import Part, joined, parts
 from recon.inputs import CrossSections, Label, Plane
 from recon.scene import Scene
@@ -63,8 +63,8 @@ class SliceEvidence:
             f"contours with {facts['contour_vertices']:,} vertices; {labels}; {size}{unit}.{unknown}"
         )
 
-    def pictures(self, cameras: Sequence[Camera]) -> tuple[list[Image], str]:
-        images, drawn = slice_pictures(self.scene, self.sections, cameras)
+    def pictures(self, viewpoints: Sequence[Viewpoint]) -> tuple[list[Image], str]:
+        images, drawn = slice_pictures(self.scene, self.sections, [viewpoint.camera for viewpoint in viewpoints])
         of = len(self.sections.planes)
         return images, "The input's slices from the same sides" + (f", {drawn} of {of} drawn" if drawn < of else "")
 
@@ -74,7 +74,7 @@ class SliceEvidence:
         colors = scale_color(self.distances.distance / self.distances.greatest_shown)
         return draw_segments(image, camera, self.segments, colors, 2.2, picture.depth, hidden=0.18)
 
-    def further(self, run: Mapping[str, Any], cameras: Sequence[Camera]) -> Markup | None:
+    def further(self, run: Mapping[str, Any], viewpoints: Sequence[Viewpoint]) -> Markup | None:
         return None
 
 

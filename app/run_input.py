@@ -58,7 +58,7 @@ def input_again(run: Path) -> Input | None:
         return None
     input = read(path, source.options)
     if isinstance(input, Photos):
-        folder = poses_of(run, record)
+        folder = poses_of(run, record.poses)
         if folder is None:
             return None
         from recon.poses import poses
@@ -67,11 +67,11 @@ def input_again(run: Path) -> Input | None:
     return _split(input, source)
 
 
-def poses_of(run: Path, record: RunRecord) -> Path | None:
-    """The folder of the cameras that Relief found for a run's photos: where it was, or beside the run."""
-    if record.poses is None:
+def poses_of(run: Path, noted: str | None) -> Path | None:
+    """The folder of the cameras that Relief found for a run's photos: where its record notes it, or beside the run."""
+    if noted is None:
         return None
-    places = (Path(record.poses), run.parent / Path(record.poses).name)
+    places = (Path(noted), run.parent / Path(noted).name)
     return next((place for place in places if (place / "run.json").is_file()), None)
 
 
@@ -83,7 +83,7 @@ def _split(input: Input, source: InputRecord) -> Input:
 
 def _find_cameras(photos: Photos, source: InputRecord) -> tuple[Views, Path]:
     """The cameras that an earlier session found, or those that structure from motion finds now."""
-    from recon.poses import poses
+    from recon.poses import poses, read_report
 
     options = msgspec.structs.replace(source.options, train_views=None, test_views=None)  # type: ignore[arg-type]
     request = Request(InputRecord(source.paths, source.digest, options), POSES, {}, 0, "cpu", None)
@@ -92,13 +92,18 @@ def _find_cameras(photos: Photos, source: InputRecord) -> tuple[Views, Path]:
         sys.stderr.write(f"note: {said}\n")
     record = earlier or RunRecord("running", request.input, POSES, {}, 0, "cpu", request, versions())
     write_record(folder, record)
+    status = "failed"
     try:
         views = poses(photos, folder)
-    except BaseException as ended:
-        record.status = "stopped" if isinstance(ended, KeyboardInterrupt) else "failed"
-        write_record(folder, record)
+        status = "done"
+    except KeyboardInterrupt:
+        status = "stopped"
         raise
-    record.status = "done"
-    record.metrics = {"photos": len(photos.photos), "registered": len(views.views), "left_out": list(views.unposed)}
-    write_record(folder, record)
+    finally:
+        report = read_report(folder)
+        record.status = status
+        record.metrics = {} if report is None else {"photos": len(report.photos), "registered": report.registered}
+        write_record(folder, record)
+        for line in [] if report is None else report.lines():
+            sys.stderr.write(f"{line}\n")
     return views, folder

@@ -2,8 +2,8 @@
 
     scene/mesh.ply  scene/mesh.glb  scene/objects/<name>.ply  scene/points.ply  scene/splats.ply  scene/cameras.json
 
-Each file is there where the scene has what it holds. The PLY files of meshes say themselves what label, unit and upward direction they have, cameras.json says it for splats,
-so the folder needs no index.
+Each file is there where the scene has what it holds. The PLY files of meshes say themselves what label, unit and upward
+direction they have, cameras.json says it for splats, so the folder needs no index.
 """
 
 from __future__ import annotations

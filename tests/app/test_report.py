@@ -16,7 +16,7 @@ from PIL import Image
 from app.distance_scale import scale_color
 from app.markup import element, joined
 from app.report import write_report
-from app.report_pictures import result_pictures, side_cameras
+from app.report_pictures import result_pictures, side_viewpoints
 from app.report_plots import curves
 from app.report_slices import SliceEvidence, contour_distances, slice_pictures
 from recon.inputs import CrossSections, Label, Plane, Ring
@@ -169,7 +169,8 @@ def test_pictures_stand_in_pairs_of_one_size(report):
 def test_result_and_slices_lie_over_each_other_in_their_colours():
     scene, sections = ball_and_box()
     meshes = [mesh.vertices for mesh in scene.objects.values()]
-    cameras = side_cameras(np.concatenate([*meshes, SliceEvidence(scene, sections).extent()]), scene.frame.up, 20.0)
+    corners = np.concatenate([*meshes, SliceEvidence(scene, sections).extent()])
+    cameras = [one.camera for one in side_viewpoints(corners, scene.frame.up, 20.0)]
     results = [image for image, _ in result_pictures(scene, cameras)]
     slices, drawn = slice_pictures(scene, sections, cameras)
     assert drawn == 4
@@ -188,7 +189,7 @@ def test_an_enclosing_object_is_glass():
     skin = trimesh.creation.box((120, 60, 60), trimesh.transformations.translation_matrix((20, 0, 0)))
     labels = (*scene.labels, Label(3, "skin", (1.0, 1.0, 1.0)))
     scene = Scene(objects={**scene.objects, "skin": skin}, labels=labels)
-    cameras = side_cameras(skin.vertices, scene.frame.up, 20.0)
+    cameras = [one.camera for one in side_viewpoints(skin.vertices, scene.frame.up, 20.0)]
     for camera, (image, _) in zip(cameras, result_pictures(scene, cameras), strict=True):
         target = (45, 0, 0) if camera.position[0] > 20 else (0, 0, 0)
         u, v = camera.project(np.array([target], float))[0][0].astype(int)

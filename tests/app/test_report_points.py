@@ -10,6 +10,7 @@ from test_report import Page
 
 from app.kinds import kind_of
 from app.report import write_report
+from app.report_pictures import Viewpoint
 from app.report_points import LOOP_COLOR, PointEvidence
 from recon.inputs import PointCloud
 from recon.scene import Frame, Scene
@@ -91,7 +92,7 @@ def test_points_are_shown_in_their_own_colours_and_their_distances_over_the_surf
     scene, cloud = ball_with_points(0.5)
     evidence = PointEvidence(scene, cloud)
     camera = framing(cloud.points, (1, -2, 1), size=(200, 160))
-    ((image,), caption) = evidence.pictures([camera])
+    ((image,), caption) = evidence.pictures([Viewpoint(camera, "here")])
     assert "5,000 points" in caption
     u, v = camera.project(FAR[None])[0][0].astype(int)
     assert image[v, u, 0] > 2 * image[v, u, 2]
