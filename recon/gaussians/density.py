@@ -133,7 +133,7 @@ class ByRelocation:
         exploring = torch.sigmoid(-100 * (torch.sigmoid(splats.opacity_logits) - FAINT))
         turned = rotation_matrices(splats.quaternions) * splats.log_scales.exp()[:, None]  # R S
         covariance_noise = torch.einsum("nij,nkj,nk->ni", turned, turned, noise)
-        splats.means += NOISE * means_rate * exploring[:, None] * covariance_noise
+        splats.means.add_(NOISE * means_rate * exploring[:, None] * covariance_noise)
 
     def state(self) -> dict[str, torch.Tensor]:
         return {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from recon.gaussians.model import Gaussians
 from recon.inputs import Views
@@ -47,7 +47,7 @@ def gaussians_at(
 ) -> Gaussians:
     """A round, faint Gaussian at each point, as large as the mean distance to the three nearest others."""
     neighbours = min(4, len(points))
-    distances = cKDTree(points).query(points, k=neighbours)[0].reshape(len(points), -1)[:, 1:]
+    distances = KDTree(points).query(points, k=neighbours)[0].reshape(len(points), -1)[:, 1:]
     size = distances.mean(1) if neighbours > 1 else np.full(len(points), 0.1)
     size = np.clip(size, 1e-4 * np.median(size) + 1e-7, 10 * np.median(size))
     sh = np.zeros((len(points), (sh_degree + 1) ** 2, 3), np.float32)
@@ -55,7 +55,7 @@ def gaussians_at(
     return Gaussians(
         means=points.astype(np.float32),
         log_scales=np.repeat(np.log(size)[:, None], 3, 1).astype(np.float32),
-        quaternions=np.tile(np.float32([1, 0, 0, 0]), (len(points), 1)),
+        quaternions=np.tile(np.array([1, 0, 0, 0], np.float32), (len(points), 1)),
         opacity_logits=np.full(len(points), np.log(OPACITY / (1 - OPACITY)), np.float32),
         sh=sh,
         antialiased=antialiased,

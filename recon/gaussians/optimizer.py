@@ -7,6 +7,7 @@ algorithm their moments would fade and carry them on. It also costs only what is
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,12 +40,12 @@ class VisibleAdam:
         update = _update_on_cuda if splats.means.is_cuda else _update_on_cpu
         for name, values, first, second in zip(Splats._fields, splats, self.first, self.second, strict=True):
             assert values.grad is not None
-            table = [part.detach().view(len(part), -1) for part in (values, values.grad.contiguous(), first, second)]
+            parts = _Parts(*(part.detach().view(len(part), -1) for part in (values, values.grad, first, second)))
             if name == "sh":
-                update(*table, visible, slice(0, 3), correction * rates["sh_dc"])
-                update(*table, visible, slice(3, 3 * (sh_degree + 1) ** 2), correction * rates["sh_rest"])
+                update(parts, visible, slice(0, 3), correction * rates["sh_dc"])
+                update(parts, visible, slice(3, 3 * (sh_degree + 1) ** 2), correction * rates["sh_rest"])
             else:
-                update(*table, visible, slice(0, table[0].shape[1]), correction * rates[name])
+                update(parts, visible, slice(0, parts.values.shape[1]), correction * rates[name])
 
     def rearrange(self, name: str, rows: Int[torch.Tensor, "m"], fresh: Bool[torch.Tensor, "m"]) -> None:
         """Takes the moments of one parameter from these rows, and forgets those of the fresh ones."""
@@ -54,24 +55,26 @@ class VisibleAdam:
             setattr(self, moments, getattr(self, moments)._replace(**{name: taken}))
 
 
-Table = Float[torch.Tensor, "n c"]
+class _Parts(NamedTuple):
+    """One parameter's values, their gradient and its two moments, a row per Gaussian."""
+
+    values: Float[torch.Tensor, "n c"]
+    gradient: Float[torch.Tensor, "n c"]
+    first: Float[torch.Tensor, "n c"]
+    second: Float[torch.Tensor, "n c"]
 
 
-def _update_on_cuda(
-    values: Table, gradient: Table, first: Table, second: Table, visible: torch.Tensor, columns: slice, rate: float
-) -> None:
-    g, m, v = gradient[:, columns], first[:, columns], second[:, columns]
+def _update_on_cuda(parts: _Parts, visible: Bool[torch.Tensor, "n"], columns: slice, rate: float) -> None:
+    values, g, m, v = (part[:, columns] for part in parts)
     seen = visible[:, None]
     m += seen * (1 - BETA1) * (g - m)
     v += seen * (1 - BETA2) * (g * g - v)
-    values[:, columns] -= seen * rate * m / (v.sqrt() + EPSILON)
+    values -= seen * rate * m / (v.sqrt() + EPSILON)
 
 
-def _update_on_cpu(
-    values: Table, gradient: Table, first: Table, second: Table, visible: torch.Tensor, columns: slice, rate: float
-) -> None:
-    arrays = (part.numpy() for part in (values, gradient, first, second, visible))
-    _update_rows(*arrays, columns.start, columns.stop, F(rate))
+def _update_on_cpu(parts: _Parts, visible: Bool[torch.Tensor, "n"], columns: slice, rate: float) -> None:
+    values, gradient, first, second = (part.numpy() for part in parts)
+    _update_rows(values, gradient, first, second, visible.numpy(), columns.start, columns.stop, F(rate))
 
 
 @njit(parallel=True, fastmath=True, error_model="numpy", cache=True)

@@ -6,14 +6,16 @@ border there are zeros. With m, e the windowed means of x, y and of their produc
     S = A1 A2 / (B1 B2),   A1 = 2 mx my + C1,   A2 = 2 (exy - mx my) + C2,
                            B1 = mx^2 + my^2 + C1,   B2 = (exx - mx^2) + (eyy - my^2) + C2,
 
-and as the window is symmetric, the gradient of sum S by x is window*(dS/dmx) + 2 x window*(dS/dexx) + y window*(dS/dexy).
-On the CPU both are made row by row in three passes, so that all but the blurred rows stay in the cache; elsewhere torch
-convolves.
+and as the window is symmetric, the gradient of sum S by x is
+
+    window*(dS/dmx) + 2 x window*(dS/dexx) + y window*(dS/dexy).
+
+On the CPU both are made row by row in three passes, so that all but the blurred rows stay in the cache; elsewhere
+torch convolves.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -51,11 +53,6 @@ def ssim_map(x: Float[torch.Tensor, "h w 3"], y: Float[torch.Tensor, "h w 3"]) -
     a1, a2 = 2 * mx * my + float(C1), 2 * (exy - mx * my) + float(C2)
     b1, b2 = mx**2 + my**2 + float(C1), exx - mx**2 + eyy - my**2 + float(C2)
     return (a1 * a2 / (b1 * b2))[:, 0].movedim(0, -1)
-
-
-def psnr(x: Float[torch.Tensor, "*n"], y: Float[torch.Tensor, "*n"]) -> float:
-    """Peak signal to noise ratio in decibels, of values in [0, 1]."""
-    return -10 * math.log10(max(float(((x - y) ** 2).mean()), 1e-10))
 
 
 class _OnCpu(torch.autograd.Function):
@@ -145,7 +142,7 @@ def _combine(x, y, d, w, scale, gradient):
 
 @njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
 def _loss_and_gradient(x, y, w, taps, gradient):
-    """The loss; `gradient` takes its derivative by x. Rows are summed one by one: the threads' number changes nothing."""
+    """The loss; `gradient` takes its derivative by x. Rows are summed one by one: threads change nothing."""
     height, length = x.shape
     moments = np.zeros((5, height + 2 * REACH, length), np.float32)
     derivatives = np.zeros((3, height + 2 * REACH, length), np.float32)

@@ -50,7 +50,7 @@ class GaussianStage:
         gaussians: Gaussians,
         schedule: Schedule,
         losses: Losses,
-        density: Literal["gradient", "relocation"],
+        density: Literal["gradient", "mcmc"],
         background: Background,
         exposure: bool,
         frame: Frame,

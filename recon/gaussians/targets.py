@@ -92,7 +92,7 @@ def averaged(image: UInt8[np.ndarray, "h w c"], factor: int) -> UInt8[np.ndarray
 
 def _wholly(mask: Bool[np.ndarray, "h w"], factor: int) -> Bool[np.ndarray, "h/f w/f"]:
     """The blocks all of whose pixels are to be looked at."""
-    return mask if factor == 1 else _blocks(mask, factor).all((1, 3))
+    return mask if factor == 1 else np.asarray(_blocks(mask, factor).all((1, 3)))
 
 
 def _blocks(pixels: np.ndarray, factor: int) -> np.ndarray:
