@@ -56,7 +56,7 @@ def encoded(scene: Scene) -> bytes:
     """
     written = parts(scene)
     offset = offset_for_float32(written)
-    document = _Document(scene.frame)
+    document = GlbDocument(scene.frame)
     for part in written:
         document.add(part, offset)
     return document.encoded()
@@ -73,7 +73,7 @@ def read(path: Path) -> Scene:
             that is damaged or larger than 16,384 texels a side.
     """
     try:
-        reader = _Reader(path)
+        reader = GlbReader(path)
         frame, to_user = reader.frame()
         meshes, labels = {}, []
         for name, matrix, mesh, color in reader.nodes():
@@ -91,10 +91,11 @@ def read(path: Path) -> Scene:
     return Scene(objects=meshes, labels=tuple(labels), frame=frame)
 
 
-class _Document:
+class GlbDocument:
     """A glTF document being written: node 0 is the root, node and mesh i + 1 and i the i-th object."""
 
-    def __init__(self, frame: Frame):
+    def __init__(self, frame: Frame, extensions: tuple[str, ...] = ()):
+        self.extensions = extensions
         scale = METRES.get(frame.unit, 1.0)
         root = {
             "name": "relief",
@@ -118,16 +119,16 @@ class _Document:
         texture = texture_of(part.mesh) if part.color is None else None
         normals = vertex_normals(points, faces) if texture is None else _normals_across_seams(points, faces)
         attributes = {
-            "POSITION": self._accessor(points, target=34962, bounds=True),
-            "NORMAL": self._accessor(normals, target=34962),
+            "POSITION": self.accessor(points, target=34962, bounds=True),
+            "NORMAL": self.accessor(normals, target=34962),
         }
         if colors is not None:
             linear = np.rint(to_linear(np.column_stack([colors, np.ones(len(colors))])) * 65535)
-            attributes["COLOR_0"] = self._accessor(linear.astype(np.uint16), target=34962)
+            attributes["COLOR_0"] = self.accessor(linear.astype(np.uint16), target=34962)
         white = (0.8, 0.8, 0.8) if colors is None and texture is None else (1.0, 1.0, 1.0)
         primitive = {
             "attributes": attributes,
-            "indices": self._accessor(faces.reshape(-1, 1).astype(np.uint32), target=34963),
+            "indices": self.accessor(faces.reshape(-1, 1).astype(np.uint32), target=34963),
             "material": len(self.materials),
         }
         surface = {
@@ -137,15 +138,19 @@ class _Document:
         }
         if texture is not None:
             uv, image = texture
-            attributes["TEXCOORD_0"] = self._accessor((uv * (1, -1) + (0, 1)).astype(np.float32), target=34962)
+            attributes["TEXCOORD_0"] = self.accessor((uv * (1, -1) + (0, 1)).astype(np.float32), target=34962)
             surface["baseColorTexture"] = {"index": len(self.images)}
             self.images.append({"bufferView": self._view(image), "mimeType": "image/png"})
         self.materials.append({"name": part.name, "pbrMetallicRoughness": surface, "doubleSided": True})
-        self.nodes[0]["children"].append(len(self.nodes))
-        self.nodes.append({"name": part.name, "mesh": len(self.meshes), "translation": offset.tolist()})
-        self.meshes.append({"name": part.name, "primitives": [primitive]})
+        self.place(part.name, primitive, offset)
 
-    def _accessor(self, values: np.ndarray, target: int, bounds: bool = False) -> int:
+    def place(self, name: str, primitive: dict[str, Any], offset: Float64[np.ndarray, "3"]) -> None:
+        """Adds a node, moved by the offset, and a mesh of this one primitive under the root."""
+        self.nodes[0]["children"].append(len(self.nodes))
+        self.nodes.append({"name": name, "mesh": len(self.meshes), "translation": offset.tolist()})
+        self.meshes.append({"name": name, "primitives": [primitive]})
+
+    def accessor(self, values: np.ndarray, target: int, bounds: bool = False) -> int:
         """Stores an array, its rows at multiples of four bytes, and gives its accessor's number."""
         kind = {columns: name for name, columns in COLUMNS.items()}[values.shape[1]]
         accessor = {
@@ -173,12 +178,13 @@ class _Document:
         text = json.dumps(
             {
                 **(pictures if self.images else {}),
+                **({"extensionsUsed": list(self.extensions)} if self.extensions else {}),
+                **({"materials": self.materials} if self.materials else {}),
                 "asset": {"version": "2.0", "generator": "Relief"},
                 "scene": 0,
                 "scenes": [{"nodes": [0]}],
                 "nodes": self.nodes,
                 "meshes": self.meshes,
-                "materials": self.materials,
                 "accessors": self.accessors,
                 "bufferViews": self.views,
                 "buffers": [{"byteLength": len(self.binary)}],
@@ -215,10 +221,10 @@ def _with_vertex_colors(
     return vertices[pairs // len(colors)], corners.reshape(-1, 3), colors[pairs % len(colors)] / 255
 
 
-class _Reader:
+class GlbReader:
     """A GLB file's JSON document and binary chunk."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, understood: tuple[str, ...] = ()):
         self.path = path
         data = path.read_bytes()
         if data[:4] != b"glTF" or len(data) < 20 or struct.unpack_from("<I", data, 4)[0] != 2:
@@ -228,24 +234,35 @@ class _Reader:
             raise UserError(f"{path}: its header promises {length} bytes, the file holds {len(data)}")
         self.document: dict[str, Any] = json.loads(data[20 : 20 + json_length])
         self.binary = memoryview(data)[20 + json_length + 8 : length]
-        needed = self.document.get("extensionsRequired", [])
+        needed = [name for name in self.document.get("extensionsRequired", []) if name not in understood]
         if needed:
             raise UserError(
                 f"{path}: needs the glTF extension {needed[0]}, which Relief does not read; export it without"
             )
 
-    def frame(self) -> tuple[Frame, Float64[np.ndarray, "4 4"]]:
-        """The frame's unit and up, and the matrix from glTF's metres to the user's coordinates."""
+    def frame(
+        self, foreign_up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    ) -> tuple[Frame, Float64[np.ndarray, "4 4"]]:
+        """The frame's unit and up, and the matrix from glTF's metres to the user's coordinates: what Relief wrote, or
+        metres with `foreign_up` up."""
         roots = self.document["scenes"][self.document.get("scene", 0)]["nodes"]
         root = self.document["nodes"][roots[0]] if roots else {}
         said = root.get("extras", {}).get("relief") if isinstance(root.get("extras", {}), dict) else None
         if said is None:
-            return Frame(unit="m"), np.linalg.inv(_local_matrix({"rotation": _quaternion((0.0, 0.0, 1.0))}))
+            return Frame(unit="m", up=foreign_up), np.linalg.inv(_local_matrix({"rotation": _quaternion(foreign_up)}))
         x, y, z = map(float, said["up"])
         return Frame(unit=str(said["unit"]), up=(x, y, z)), np.linalg.inv(_local_matrix(root))
 
     def nodes(self) -> list[tuple[str, Float64[np.ndarray, "4 4"], trimesh.Trimesh, tuple[float, float, float]]]:
         """Name, world matrix, mesh and material colour of every node that has triangles, in depth-first order."""
+        found = []
+        for name, matrix, primitive in self.primitives():
+            if primitive.get("mode", TRIANGLES) == TRIANGLES:
+                found.append((name or f"object {len(found) + 1}", matrix, *self._primitive(primitive)))
+        return found
+
+    def primitives(self) -> list[tuple[str, Float64[np.ndarray, "4 4"], dict[str, Any]]]:
+        """Name, world matrix and primitive of every node that has a mesh, in depth-first order."""
         nodes, found = self.document["nodes"], []
         open_nodes = [
             (index, np.eye(4)) for index in reversed(self.document["scenes"][self.document.get("scene", 0)]["nodes"])
@@ -260,12 +277,8 @@ class _Reader:
             open_nodes += [(child, matrix) for child in reversed(nodes[index].get("children", []))]
             if "mesh" in nodes[index]:
                 stands = self.document["meshes"][nodes[index]["mesh"]]
-                name = str(nodes[index].get("name") or stands.get("name") or f"object {len(found) + 1}")
-                found += [
-                    (name, matrix, *self._primitive(primitive))
-                    for primitive in stands["primitives"]
-                    if primitive.get("mode", TRIANGLES) == TRIANGLES
-                ]
+                name = str(nodes[index].get("name") or stands.get("name") or "")
+                found += [(name, matrix, primitive) for primitive in stands["primitives"]]
         return found
 
     def _primitive(self, primitive: dict[str, Any]) -> tuple[trimesh.Trimesh, tuple[float, float, float]]:
@@ -275,9 +288,9 @@ class _Reader:
         from trimesh.visual.material import PBRMaterial
 
         attributes = primitive["attributes"]
-        points = self._values(attributes["POSITION"])
-        faces = self._values(primitive["indices"]) if "indices" in primitive else np.arange(len(points))
-        linear = self._values(attributes["COLOR_0"])[:, :3].astype(np.float64) if "COLOR_0" in attributes else None
+        points = self.values(attributes["POSITION"])
+        faces = self.values(primitive["indices"]) if "indices" in primitive else np.arange(len(points))
+        linear = self.values(attributes["COLOR_0"])[:, :3].astype(np.float64) if "COLOR_0" in attributes else None
         mesh = trimesh.Trimesh(
             points.astype(np.float64),
             faces.reshape(-1, 3).astype(np.int64),
@@ -289,7 +302,7 @@ class _Reader:
         image = self._image(surface) if "TEXCOORD_0" in attributes else None
         if image is not None:
             paint = PBRMaterial(baseColorTexture=image, metallicFactor=0.0, roughnessFactor=ROUGHNESS)
-            uv = self._values(attributes["TEXCOORD_0"]).astype(np.float64) * (1, -1) + (0, 1)
+            uv = self.values(attributes["TEXCOORD_0"]).astype(np.float64) * (1, -1) + (0, 1)
             mesh.visual = TextureVisuals(uv=uv, material=paint)
         red, green, blue = to_srgb(np.array(surface.get("baseColorFactor", [1, 1, 1, 1])[:3], np.float64)).tolist()
         return mesh, (red, green, blue)
@@ -315,7 +328,7 @@ class _Reader:
         except (OSError, SyntaxError, Image.DecompressionBombError) as problem:
             raise UserError(f"{self.path}: image {source} is damaged ({plain(problem)})") from problem
 
-    def _values(self, index: int) -> np.ndarray:
+    def values(self, index: int) -> np.ndarray:
         """An accessor's rows; normalised integers come as float32 in [0, 1]."""
         accessor = self.document["accessors"][index]
         if "sparse" in accessor or "bufferView" not in accessor:
@@ -327,7 +340,9 @@ class _Reader:
         if count < 1 or start < 0 or stride < row or start + (count - 1) * stride + row > len(self.binary):
             raise UserError(f"{self.path}: accessor {index} reaches beyond the end of the file")
         values = np.ndarray((count, columns), dtype, self.binary, start, (stride, dtype.itemsize))
-        return values / np.float32(np.iinfo(dtype).max) if accessor.get("normalized") else values
+        if not accessor.get("normalized"):
+            return values
+        return np.maximum(values / np.float32(np.iinfo(dtype).max), -1)
 
 
 def _local_matrix(node: dict[str, Any]) -> Float64[np.ndarray, "4 4"]:

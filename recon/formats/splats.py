@@ -32,6 +32,9 @@ Y_DOWN, Y_UP = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
 AXES_TURN = np.diag([1.0, -1.0, -1.0])
 """From either of these axes to the other: half a turn about x."""
 
+SOG_META = "meta.json"
+SOG_META_READ = 1 << 16
+
 OPAQUE = 16.0
 """The largest opacity logit that is kept: beyond it float32 opacity is 1."""
 
@@ -50,6 +53,8 @@ SPLAT_FORMATS: tuple[SplatFormat, ...] = (
     SplatFormat("compressed PLY", "recon.formats.splat_compressed_ply", (".compressed.ply",)),
     SplatFormat(".splat", "recon.formats.splat_splat", (".splat",)),
     SplatFormat("SPZ", "recon.formats.splat_spz", (".spz",)),
+    SplatFormat("SOG", "recon.formats.splat_sog", (".sog", SOG_META)),
+    SplatFormat("GLB splats", "recon.formats.splat_glb", (".glb",)),
 )
 
 
@@ -68,14 +73,15 @@ def splat_format_of(path: Path) -> SplatFormat:
 
 
 def read_splats(path: Path) -> Scene:
-    """The Gaussians in a splat file, in the user's coordinates; those with a number that is not finite are left out and
-    a note says how many.
+    """The Gaussians in a splat file or a folder of SOG's files, in the user's coordinates; those with a number that is
+    not finite are left out and a note says how many.
 
     Raises:
         UserError: the ending is unknown, or the file cannot be opened or holds no Gaussian; the sentence says why.
     """
+    path = path / SOG_META if _names_sog(path / SOG_META) else path
     row = splat_format_of(path)
-    if not path.exists():
+    if not path.is_file():
         raise UserError(f"{path}: there is no such file")
     with failures_named(path):
         row = _ply_format(path) if path.suffix.lower() == ".ply" else row
@@ -93,30 +99,40 @@ def write_splats(scene: Scene, path: Path) -> None:
 
 
 def is_splats(path: Path) -> bool:
-    """Whether the path is a file of Gaussians: by its ending, and by what is in it where meshes or points have the same
-    ending."""
-    if path.suffix.lower() == ".ply" and path.is_file():
-        try:
-            return _holds_gaussians(path)
-        except UserError:
-            return False
-    try:
-        splat_format_of(path)
-    except UserError:
+    """Whether the path is a file of Gaussians, or a folder of SOG's files: by its ending, and by what is in it where
+    meshes or points have the same ending."""
+    from recon.formats.splat_glb import holds_gaussians
+
+    if path.is_dir() or path.name == SOG_META:
+        return _names_sog(path / SOG_META if path.is_dir() else path)
+    if not path.is_file():
         return False
-    return path.exists()
+    match path.suffix.lower():
+        case ".glb":
+            return holds_gaussians(path)
+        case ".ply":
+            try:
+                names = {column.name for element in elements_of(path) for column in element.properties}
+            except UserError:
+                return False
+            return {"scale_0", "rot_0"} <= names or "packed_rotation" in names
+        case suffix:
+            return any(suffix in row.suffixes for row in SPLAT_FORMATS)
+
+
+def _names_sog(meta: Path) -> bool:
+    """Whether a file meta.json describes a SOG folder."""
+    if not meta.is_file():
+        return False
+    with meta.open("rb") as file:
+        head = file.read(SOG_META_READ)
+    return b'"means"' in head and b'"quats"' in head
 
 
 def _ply_format(path: Path) -> SplatFormat:
-    """Plain or compressed PLY: both have the ending .ply."""
+    """Plain or compressed: files of both are found under the ending .ply."""
     chunks = any(element.name == "chunk" for element in elements_of(path))
-    return next(row for row in SPLAT_FORMATS if (row.name == "compressed PLY") == chunks)
-
-
-def _holds_gaussians(path: Path) -> bool:
-    """Whether a PLY file's vertices are Gaussians, plain or in chunks."""
-    names = {column.name for element in elements_of(path) for column in element.properties}
-    return {"scale_0", "rot_0"} <= names or "packed_rotation" in names
+    return next(row for row in SPLAT_FORMATS if row.name == ("compressed PLY" if chunks else "PLY splats"))
 
 
 def placed(scene: Scene) -> tuple[Gaussians, Float64[np.ndarray, "3"]]:
