@@ -35,32 +35,52 @@ from render.splats.projection import (
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
+    COVARIANCE_XX,
     COVARIANCE_YY,
     LOG_255,
     LOG_OPACITY,
     MOMENTS,
+    TILE,
 )
 
 F, U = np.float32, np.uint64
-TILE = 16
 PIXELS = TILE * TILE
 MAX_ALPHA = F(0.99)
 MIN_TRANSMITTANCE = F(1e-4)
 CHANNELS_AT_MOST = 8
 BATCH = 16  # Gaussians between two looks at whether the tile is finished
 
-# A hit as the loops over pixels read it.
-HIT = 16
-LEFT, TOP, HALF_XX, XY, HALF_YY, FADE, FIRST_ROW, END_ROW, VALUES = range(9)
+# A hit as the loops over pixels read it: the centre within the tile, the conic's coefficients, -log(opacity), the rows
+# that the ellipse alpha = 1/255 reaches, and the values of its channels.
+LEFT, TOP, HALF_XX, XY, HALF_YY, FADE, FIRST_ROW, END_ROW, VALUE = range(9)
+STAGED = VALUE + CHANNELS_AT_MOST
+SLACK = F(0.01)  # rows are bounded with rounding on the safe side; alpha itself decides
 
 
 @kernel()
-def _row_range(record, top):
-    """Rows of the tile that the ellipse alpha = 1/255 reaches; `top` is the centre's y within the tile."""
-    reach = math.sqrt(F(2) * (record[LOG_OPACITY] + LOG_255) * record[COVARIANCE_YY])
-    first = max(F(0), math.ceil(top - reach - F(0.5)))
-    end = min(F(TILE), math.floor(top + reach + F(0.5)))
-    return int(first), int(end)
+def _stage(records, values, first_value, channels, pairs, k, tile_x, tile_y, hit):
+    """Fills `hit` (STAGED,) for the k-th pair.
+
+    The rows are those of the part of the ellipse A dx^2 + 2 B dx dy + C dy^2 <= 2 reach within the tile's columns: dy is
+    between -B/C dx +- sqrt((2 reach - dx^2 / cov_xx) / C), and its largest value, sqrt(2 reach cov_yy), is at
+    dx = -B/A dy; the nearest column to there decides, and likewise for the least.
+    """
+    i = pairs[k, 0]
+    left, top = records[i, CENTER_X] - tile_x, records[i, CENTER_Y] - tile_y
+    a, b, c = records[i, CONIC_XX], records[i, CONIC_XY], records[i, CONIC_YY]
+    twice_reach = F(2) * (records[i, LOG_OPACITY] + LOG_255)
+    nearest, farthest = left - F(TILE) + F(0.5), left - F(0.5)
+    apex = -b / a * math.sqrt(twice_reach * records[i, COVARIANCE_YY])
+    high, low = min(max(apex, nearest), farthest), min(max(-apex, nearest), farthest)
+    per_c, per_xx = F(1) / c, F(1) / records[i, COVARIANCE_XX]
+    up = math.sqrt(max(F(0), (twice_reach - high * high * per_xx) * per_c)) - b * per_c * high
+    down = -math.sqrt(max(F(0), (twice_reach - low * low * per_xx) * per_c)) - b * per_c * low
+    hit[LEFT], hit[TOP], hit[HALF_XX], hit[XY], hit[HALF_YY] = left, top, F(0.5) * a, b, F(0.5) * c
+    hit[FADE] = -records[i, LOG_OPACITY]
+    hit[FIRST_ROW] = max(F(0), math.ceil(top - up - F(0.5) - SLACK))
+    hit[END_ROW] = min(F(TILE), math.floor(top - down + F(0.5) + SLACK))
+    for channel in range(channels):
+        hit[VALUE + channel] = values[i, first_value + channel]
 
 
 @kernel()
@@ -94,8 +114,11 @@ def make_forward(channels: int, first_value: int, median: bool):
     planes = channels + 2 if median else channels + 1
 
     @kernel()
-    def blend(buffer, first, end, left, top, half_xx, xy, half_yy, fade, v0, v1, v2, v3, v4, v5, v6, v7, place):
-        for y in range(first, end):
+    def blend(buffer, hit, place):
+        left, top, half_xx, xy, half_yy, fade = hit[LEFT], hit[TOP], hit[HALF_XX], hit[XY], hit[HALF_YY], hit[FADE]
+        v0, v1, v2, v3 = hit[VALUE], hit[VALUE + 1], hit[VALUE + 2], hit[VALUE + 3]
+        v4, v5, v6, v7 = hit[VALUE + 4], hit[VALUE + 5], hit[VALUE + 6], hit[VALUE + 7]
+        for y in range(int(hit[FIRST_ROW]), int(hit[END_ROW])):
             dy = top - F(y) - F(0.5)
             across, down = xy * dy, half_yy * dy * dy + fade
             base = y * TILE
@@ -126,7 +149,7 @@ def make_forward(channels: int, first_value: int, median: bool):
     def forward(records, values, starts, pairs, dealt, bounds, columns, background, image, alpha, ids, done):
         height, width = alpha.shape
         for hand in prange(bounds.shape[0] - 1):
-            buffer = np.empty(planes * PIXELS, F)
+            buffer, hit = np.empty(planes * PIXELS, F), np.empty(STAGED, F)
             for turn in range(bounds[hand], bounds[hand + 1]):
                 t = dealt[turn]
                 tile_x, tile_y = t % columns * TILE, t // columns * TILE
@@ -136,16 +159,8 @@ def make_forward(channels: int, first_value: int, median: bool):
                     buffer[(channels + 1) * PIXELS :] = F(-1)
                 count = 0
                 for k in range(starts[t], starts[t + 1]):
-                    i = pairs[k, 0]
-                    record = records[i]
-                    v = values[i, first_value:]
-                    top = record[CENTER_Y] - F(tile_y)
-                    first, end = _row_range(record, top)
-                    blend(
-                        buffer, first, end, record[CENTER_X] - F(tile_x), top,
-                        F(0.5) * record[CONIC_XX], record[CONIC_XY], F(0.5) * record[CONIC_YY], -record[LOG_OPACITY],
-                        v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], F(k - starts[t]),
-                    )  # fmt: skip
+                    _stage(records, values, first_value, channels, pairs, k, F(tile_x), F(tile_y), hit)
+                    blend(buffer, hit, F(k - starts[t]))
                     count += 1
                     if count % BATCH == 0 and _brightest(buffer) <= MIN_TRANSMITTANCE:
                         break
@@ -171,7 +186,11 @@ def make_backward(channels: int, first_value: int):
     P0, P1, P2, P3, P4, P5, P6, P7 = (U(G0 + PIXELS * k) for k in range(8))
 
     @kernel()
-    def blend(buffer, first, end, left, top, half_xx, xy, half_yy, fade, v0, v1, v2, v3, v4, v5, v6, v7, sums):
+    def blend(buffer, hit, sums, slot):
+        left, top, half_xx, xy, half_yy, fade = hit[LEFT], hit[TOP], hit[HALF_XX], hit[XY], hit[HALF_YY], hit[FADE]
+        v0, v1, v2, v3 = hit[VALUE], hit[VALUE + 1], hit[VALUE + 2], hit[VALUE + 3]
+        v4, v5, v6, v7 = hit[VALUE + 4], hit[VALUE + 5], hit[VALUE + 6], hit[VALUE + 7]
+        first, end = int(hit[FIRST_ROW]), int(hit[END_ROW])
         m, mx, my, mxx, mxy, myy = F(0), F(0), F(0), F(0), F(0), F(0)
         c0, c1, c2, c3, c4, c5, c6, c7 = F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)
         for p in range(U(first * TILE), U(end * TILE)):
@@ -210,20 +229,20 @@ def make_backward(channels: int, first_value: int):
             mxx += ddx * dx
             mxy += ddx * dy
             myy += ddy * dy
-        sums[CENTER_X], sums[CENTER_Y] = -F(2) * half_xx * mx - xy * my, -xy * mx - F(2) * half_yy * my
-        sums[CONIC_XX], sums[CONIC_XY], sums[CONIC_YY] = F(-0.5) * mxx, -mxy, F(-0.5) * myy
-        sums[LOG_OPACITY] = m
-        sums[MOMENTS], sums[MOMENTS + 1], sums[MOMENTS + 2] = c0, c1, c2
+        sums[slot, CENTER_X], sums[slot, CENTER_Y] = -F(2) * half_xx * mx - xy * my, -xy * mx - F(2) * half_yy * my
+        sums[slot, CONIC_XX], sums[slot, CONIC_XY], sums[slot, CONIC_YY] = F(-0.5) * mxx, -mxy, F(-0.5) * myy
+        sums[slot, LOG_OPACITY] = m
+        sums[slot, MOMENTS], sums[slot, MOMENTS + 1], sums[slot, MOMENTS + 2] = c0, c1, c2
         if channels > 3:
-            sums[MOMENTS + 3], sums[MOMENTS + 4], sums[MOMENTS + 5], sums[MOMENTS + 6] = c3, c4, c5, c6
+            sums[slot, MOMENTS + 3], sums[slot, MOMENTS + 4], sums[slot, MOMENTS + 5], sums[slot, MOMENTS + 6] = c3, c4, c5, c6
         if channels > 7:
-            sums[MOMENTS + 7] = c7
+            sums[slot, MOMENTS + 7] = c7
 
     @kernel(parallel=True)
     def backward(records, values, starts, pairs, dealt, bounds, columns, image, alpha, to_image, to_alpha, done, sums):
         height, width = alpha.shape
         for hand in prange(bounds.shape[0] - 1):
-            buffer = np.empty((4 + channels) * PIXELS, F)
+            buffer, hit = np.empty((4 + channels) * PIXELS, F), np.empty(STAGED, F)
             for turn in range(bounds[hand], bounds[hand + 1]):
                 t = dealt[turn]
                 tile_x, tile_y = t % columns * TILE, t // columns * TILE
@@ -241,18 +260,11 @@ def make_backward(channels: int, first_value: int):
                         buffer[PIXELS + p] = R
                 end_of_done = starts[t] + done[t]
                 for k in range(starts[t], end_of_done):
-                    i = pairs[k, 0]
-                    record = records[i]
-                    v = values[i, first_value:]
-                    top = record[CENTER_Y] - F(tile_y)
-                    first, end = _row_range(record, top)
-                    blend(
-                        buffer, first, end, record[CENTER_X] - F(tile_x), top,
-                        F(0.5) * record[CONIC_XX], record[CONIC_XY], F(0.5) * record[CONIC_YY], -record[LOG_OPACITY],
-                        v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], sums[pairs[k, 1]],
-                    )  # fmt: skip
+                    _stage(records, values, first_value, channels, pairs, k, F(tile_x), F(tile_y), hit)
+                    blend(buffer, hit, sums, pairs[k, 1])
                 for k in range(end_of_done, starts[t + 1]):
-                    sums[pairs[k, 1]] = F(0)
+                    for c in range(MOMENTS + channels):
+                        sums[pairs[k, 1], c] = F(0)
 
     return backward
 

@@ -11,7 +11,7 @@ import torch
 from render.splats import blending, projection, tiles
 from render.splats.compilation import exclusive
 
-TILE = blending.TILE
+TILE = projection.TILE
 FEATURES = blending.CHANNELS_AT_MOST
 
 
@@ -84,14 +84,13 @@ class _Picture:
         self.records = np.empty((n, projection.RECORD), np.float32)
         boxes = np.empty((n, 4), np.int32)
         size = np.array([width, height], np.int64)
-        projection.project(*splats, degree, *camera, size, antialiased, self.records, boxes)
         self.hits = np.empty(n, np.int32)
-        tiles.count_hits(boxes, TILE, self.hits)
+        projection.project(*splats, degree, *camera, size, antialiased, self.records, boxes, self.hits)
         self.slots = np.zeros(n + 1, np.int64)
         np.cumsum(self.hits, out=self.slots[1:])
         visible = np.flatnonzero(self.hits).astype(np.int32)
         order = tiles.sort_by_depth(self.records[visible, projection.DEPTH].view(np.uint32), visible)
-        self.starts, self.pairs = tiles.fill_lists(order, boxes, self.slots, TILE, self.columns, rows)
+        self.starts, self.pairs = tiles.fill_lists(order, boxes, self.slots, self.columns, rows)
         self.dealt, self.bounds = tiles.deal(np.diff(self.starts), numba.get_num_threads())
         self.done = np.empty(len(self.starts) - 1, np.int32)
 
@@ -121,7 +120,7 @@ class _Picture:
 
     def project_backward(self, gradients: np.ndarray):
         """Gradients of the splats' arrays, of the view (4, 4), the camera's position and the intrinsics (3, 3)."""
-        to_splats = [np.empty_like(array) for array in self.splats]
+        to_splats = [np.zeros_like(array) for array in self.splats]
         to_camera = np.zeros((-(-len(self.hits) // projection.CHUNK), 19))
         projection.project_backward(
             *self.splats, self.degree, *self.camera, self.antialiased, self.records, self.hits, gradients,

@@ -26,6 +26,7 @@ NEAR = F(0.01)
 BLUR = F(0.3)
 LOG_255 = F(math.log(255))  # a Gaussian counts where its alpha is at least 1/255
 LARGEST = F(1e30)
+TILE = 16  # pixels along the side of a tile
 CHUNK = 512  # Gaussians that a thread takes at a time
 
 RECORD = 16
@@ -44,9 +45,11 @@ SH3_D, SH3_E = F(0.3731763325901154), F(1.445305721320277)
 
 @kernel(parallel=True, fastmath=CAREFUL)
 def project(
-    means, log_scales, quaternions, opacity_logits, sh, degree, view, position, lens, size, antialiased, records, boxes
-):
-    """Fills `records` (n, 16) and `boxes` (n, 4): the pixels [x0, x1) x [y0, y1) that a Gaussian may touch.
+    means, log_scales, quaternions, opacity_logits, sh, degree, view, position, lens, size, antialiased,
+    records, boxes, hits,
+):  # fmt: skip
+    """Fills `records` (n, 16), `boxes` (n, 4), the columns and rows [x0, x1) x [y0, y1) of tiles that a Gaussian may touch,
+    and `hits` (n,), how many tiles these are; 0 for one that is left out.
 
     `view` is world-to-camera, `position` the camera's place in the world, `lens` as `lens_of` gives it, `size` width
     and height.
@@ -56,7 +59,7 @@ def project(
         rotation, plane, footprint = np.empty((3, 3), F), np.empty((2, 3), F), np.empty((2, 3), F)
         basis, direction = np.empty(16, F), np.empty(3, F)
         for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            boxes[i] = 0
+            hits[i] = 0
             x, y, z = _camera_coordinates(view, means, i)
             if not (z > NEAR and z < LARGEST):
                 continue
@@ -78,8 +81,8 @@ def project(
             if not reach > F(0):
                 continue
             center_x, center_y = lens[0] * x / z + lens[2], lens[1] * y / z + lens[3]
-            _fill_box(center_x, center_y, math.sqrt(F(2) * reach * xx), math.sqrt(F(2) * reach * yy), size, boxes, i)
-            if boxes[i, 2] == 0:
+            touched = _fill_box(center_x, center_y, math.sqrt(F(2) * reach * xx), math.sqrt(F(2) * reach * yy), size, boxes, i)
+            if touched == 0:
                 continue
             record = records[i]
             record[CENTER_X], record[CENTER_Y] = center_x, center_y
@@ -92,8 +95,7 @@ def project(
             axis, sign = _normal(rotation, log_scales, i, direction)
             for r in range(3):
                 record[NORMAL + r] = sign * rotation[r, axis]
-            if not _is_finite(record):
-                boxes[i] = 0
+            hits[i] = touched if _is_finite(record) else 0
             for c in range(3):
                 record[COLOR + c] = max(record[COLOR + c], F(0))
 
@@ -118,7 +120,6 @@ def project_backward(
         camera = np.zeros(19)
         for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
             if hits[i] == 0:
-                to_means[i], to_log_scales[i], to_quaternions[i], to_opacity_logits[i], to_sh[i] = 0, 0, 0, 0, 0
                 continue
             record, gradient = records[i], gradients[i]
             x, y, z = _camera_coordinates(view, means, i)
@@ -246,15 +247,18 @@ def _covariance(p):
 
 @kernel(fastmath=CAREFUL)
 def _fill_box(center_x, center_y, reach_x, reach_y, size, boxes, i):
-    """Pixels whose centres lie within the ellipse's box; left 0 where there are none in the picture.
+    """The tiles that hold pixel centres within the ellipse's box; returns how many.
 
-    The bounds are held as floats until they lie in the picture: a float beyond the range of integers has none."""
+    The bounds stay floats until they lie in the picture: a float beyond the range of integers has none."""
     x0 = max(F(0), math.ceil(center_x - reach_x - F(0.5)))
     y0 = max(F(0), math.ceil(center_y - reach_y - F(0.5)))
     x1 = min(F(size[0]), math.floor(center_x + reach_x + F(0.5)))
     y1 = min(F(size[1]), math.floor(center_y + reach_y + F(0.5)))
-    if x0 < x1 and y0 < y1:
-        boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3] = int(x0), int(y0), int(x1), int(y1)
+    if not (x0 < x1 and y0 < y1):
+        return 0
+    boxes[i, 0], boxes[i, 1] = int(x0) // TILE, int(y0) // TILE
+    boxes[i, 2], boxes[i, 3] = (int(x1) + TILE - 1) // TILE, (int(y1) + TILE - 1) // TILE
+    return (boxes[i, 2] - boxes[i, 0]) * (boxes[i, 3] - boxes[i, 1])
 
 
 @kernel(fastmath=CAREFUL)
@@ -381,8 +385,6 @@ def _color_gradient(means, i, position, direction, degree, sh, record, gradient,
     for k in range(count):
         to_sh[i, k, 0], to_sh[i, k, 1], to_sh[i, k, 2] = basis[k] * red, basis[k] * green, basis[k] * blue
         basis[k] = sh[i, k, 0] * red + sh[i, k, 1] * green + sh[i, k, 2] * blue
-    for k in range(count, sh.shape[1]):
-        to_sh[i, k] = F(0)
     if degree == 0:
         return
     gx, gy, gz = _basis_gradient(x, y, z, degree, basis)

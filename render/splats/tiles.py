@@ -16,16 +16,6 @@ from render.splats.compilation import kernel
 CHUNKS = 8  # parts of the sorted Gaussians that are dealt out in parallel
 
 
-@kernel(parallel=True)
-def count_hits(boxes, tile, hits):
-    """How many tiles of `tile` pixels each box touches."""
-    n = boxes.shape[0]
-    for chunk in prange((n + 4095) // 4096):
-        for i in range(chunk * 4096, min(n, (chunk + 1) * 4096)):
-            x0, y0, x1, y1 = _tiles_of(boxes, i, tile)
-            hits[i] = (x1 - x0) * (y1 - y0)
-
-
 @kernel()
 def sort_by_depth(depths, visible):
     """The indices `visible` (m,) in ascending order of `depths` (m,), given as the bits of positive float32.
@@ -51,7 +41,7 @@ def sort_by_depth(depths, visible):
 
 
 @kernel(parallel=True)
-def fill_lists(order, boxes, slots, tile, columns, rows):
+def fill_lists(order, boxes, slots, columns, rows):
     """`starts` (tiles + 1,) and `pairs` (hits, 2): list t holds (Gaussian, slot) of `pairs[starts[t]:starts[t + 1]]`.
 
     `order` are the visible Gaussians, nearest first, `slots` (n + 1,) the first slot of each Gaussian.
@@ -60,7 +50,7 @@ def fill_lists(order, boxes, slots, tile, columns, rows):
     counts = np.zeros((CHUNKS, tiles), np.int64)
     for chunk in prange(CHUNKS):
         for j in range(chunk * m // CHUNKS, (chunk + 1) * m // CHUNKS):
-            x0, y0, x1, y1 = _tiles_of(boxes, order[j], tile)
+            x0, y0, x1, y1 = boxes[order[j], 0], boxes[order[j], 1], boxes[order[j], 2], boxes[order[j], 3]
             for ty in range(y0, y1):
                 for tx in range(x0, x1):
                     counts[chunk, ty * columns + tx] += 1
@@ -78,7 +68,7 @@ def fill_lists(order, boxes, slots, tile, columns, rows):
         for j in range(chunk * m // CHUNKS, (chunk + 1) * m // CHUNKS):
             i = order[j]
             slot = slots[i]
-            x0, y0, x1, y1 = _tiles_of(boxes, i, tile)
+            x0, y0, x1, y1 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
             for ty in range(y0, y1):
                 for tx in range(x0, x1):
                     place = counts[chunk, ty * columns + tx]
@@ -125,10 +115,3 @@ def sum_slots(slots, values, sums):
                 for k in range(slots[i], slots[i + 1]):
                     total += values[k, c]
                 sums[i, c] = total
-
-
-@kernel()
-def _tiles_of(boxes, i, tile):
-    """First and past-the-last column and row of the tiles that box i touches."""
-    x0, y0, x1, y1 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
-    return x0 // tile, y0 // tile, (x1 + tile - 1) // tile, (y1 + tile - 1) // tile
