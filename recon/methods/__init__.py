@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recon.errors import UserError
-from recon.inputs import CrossSections, Input, PointCloud
+from recon.inputs import CrossSections, Input, PointCloud, Views
 from recon.limits import Cost
 
 
@@ -26,7 +26,7 @@ class Method:
     """
 
     name: str
-    takes: type[CrossSections] | type[PointCloud]
+    takes: type[CrossSections] | type[PointCloud] | type[Views]
     inputs: str
     good_for: str
     source: str
@@ -141,6 +141,18 @@ METHODS: tuple[Method, ...] = (  # of each kind of input the one that suits most
         module="recon.methods.ball_pivoting",
         function="ball_pivoting",
         config="BallPivotingConfig",
+    ),
+    Method(
+        name="splats",
+        takes=Views,
+        inputs="views (images with cameras; photos get theirs first)",
+        good_for="the default for photos: minutes on a CPU, looks like the photos from everywhere between them",
+        source="Kerbl, Kopanas, Leimkühler, Drettakis: 3D Gaussian splatting, 2023",
+        module="recon.methods.splats",
+        function="splats",
+        config="SplatsConfig",
+        budget="fit_to_minutes",
+        estimate="estimate",
     ),
 )
 
