@@ -73,6 +73,52 @@ FORMATS: tuple[Format, ...] = (
             for suffix in ("bin", "txt")
         ),
     ),
+    Format(
+        "LLFF poses",
+        "recon.formats.llff",
+        ("poses_bounds.npy",),
+        ViewOptions,
+        holds=(("poses_bounds.npy",),),
+    ),
+    Format(
+        "IDR or NeuS cameras",
+        "recon.formats.idr",
+        ("cameras_sphere.npz", "cameras.npz"),
+        ViewOptions,
+        holds=(("cameras_sphere.npz",), ("cameras.npz", "image")),
+    ),
+    Format(
+        "Polycam capture",
+        "recon.formats.polycam",
+        (),
+        ViewOptions,
+        holds=(("keyframes/corrected_cameras",), ("keyframes/cameras",)),
+    ),
+    Format(
+        "Record3D recording",
+        "recon.formats.record3d",
+        ("metadata.json",),
+        ViewOptions,
+        holds=(("metadata.json", "rgb"),),
+    ),
+    Format(
+        "OpenSfM reconstruction",
+        "recon.formats.opensfm",
+        ("reconstruction.json",),
+        ViewOptions,
+        holds=(("reconstruction.json",), ("opensfm/reconstruction.json",)),
+    ),
+    Format("Metashape cameras", "recon.formats.metashape", ("cameras.xml",), ViewOptions, holds=(("cameras.xml",),)),
+    Format(
+        "projection matrices",
+        "recon.formats.projection_matrices",
+        (),
+        ViewOptions,
+        holds=(("P/*_P.txt",), ("images/*_P.txt",), ("*_P.txt",)),
+    ),
+    Format(
+        "Relief cameras", "recon.formats.relief_cameras", ("cameras.json",), ViewOptions, holds=(("cameras.json",),)
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from recon.errors import UserError
 from recon.formats.colmap_model import ColmapModel, read_model
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, rotation_of_quaternion, some, views_of
-from recon.formats.untrusted import are_coordinates, plain
+from recon.formats.untrusted import LARGEST_COORDINATE, plain
 from recon.inputs import PointCloud, Views
 
 MODEL_PLACES = ("", "sparse", "colmap/sparse", "dense/sparse")
@@ -103,9 +103,8 @@ def _posed(model: ColmapModel, folder: ImageFolder) -> list[PosedImage]:
 
 def _cloud(model: ColmapModel, options: ViewOptions) -> tuple[PointCloud | None, int]:
     """The model's points, and how many were unsound."""
-    sound = np.array([], bool) if not len(model.points) else (np.abs(model.points) <= 1e12).all(1)
+    sound = np.array([], bool) if not len(model.points) else (np.abs(model.points) <= LARGEST_COORDINATE).all(1)
     if not sound.any():
         return None, int((~sound).sum())
     points, colors = model.points[sound], model.colors[sound]
-    assert are_coordinates(points)
     return PointCloud(points, colors=colors, unit=options.unit or "unknown"), int((~sound).sum())

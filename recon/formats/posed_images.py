@@ -381,6 +381,38 @@ def _widths_differ(frame: _Frame, image: PosedImage) -> bool:
     return width != round(image.lens.width)
 
 
+def images_in_order(folder: ImageFolder, folders: Sequence[str]) -> list[Path]:
+    """The images of the first of the folders under the input that has any, sorted by name; those of the folder that the
+    user named where there is one."""
+    places = [folder.root / name for name in folders] if folder.given is None else [folder.given]
+    found = ([file for file in files_in(place) if is_image(file)] for place in places)
+    return next((images for images in found if images), [])
+
+
+def decomposed(
+    matrix: Float64[np.ndarray, "3 4"], where: str
+) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "4 4"]]:
+    """Intrinsics with a positive diagonal, and world-to-camera pose, of a projection matrix ~ intrinsics @ [R | t].
+
+    Raises:
+        UserError: the matrix is no camera's; `where` begins the sentence.
+    """
+    from scipy.linalg import rq
+
+    if not are_coordinates(matrix) or np.linalg.matrix_rank(matrix[:, :3]) < 3:
+        raise UserError(f"{where} is not the projection matrix of a camera")
+    matrix = matrix * np.sign(np.linalg.det(matrix[:, :3]))  # known up to a factor; R turns and does not mirror
+    upper, rotation = rq(matrix[:, :3])
+    signs = np.diag(np.sign(np.diag(upper)))
+    upper, rotation = upper @ signs, signs @ rotation
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, np.linalg.solve(upper, matrix[:, 3])
+    intrinsics = upper / upper[2, 2]
+    if abs(intrinsics[0, 1]) < 1e-4 * intrinsics[0, 0]:
+        intrinsics[0, 1] = 0.0  # skew of less than a pixel from top to bottom, mostly rounding
+    return intrinsics, pose
+
+
 def files_in(folder: Path) -> list[Path]:
     """The files of a folder, sorted; none where it is no folder."""
     return sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []

@@ -1,0 +1,62 @@
+"""Record3D's export of pictures: `rgb/0.jpg`, `rgb/1.jpg`, ... and `metadata.json`.
+
+`poses` holds for each picture a quaternion x, y, z, w and a position, camera to world, OpenGL axes, metres, y up; `K`
+is the 3 x 3 matrix of intrinsics column by column, for pictures of `w` by `h` pixels. Its depth (EXR) is not read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from recon.distortion import pinhole
+from recon.errors import UserError
+from recon.formats.options import ViewOptions
+from recon.formats.posed_images import OPENGL, ImageFolder, PosedImage, inverse, rotation_of_quaternion, views_of
+from recon.formats.untrusted import are_coordinates, plain, read_whole
+from recon.inputs import Views
+
+SUFFIXES = (".jpg", ".png", ".jpeg")
+
+
+class Metadata(msgspec.Struct):
+    """What is read of metadata.json."""
+
+    poses: list[tuple[float, float, float, float, float, float, float]]
+    K: tuple[float, float, float, float, float, float, float, float, float]
+    w: int
+    h: int
+
+
+def read(path: Path, options: ViewOptions) -> Views:
+    """The views of a recording.
+
+    Raises:
+        UserError: metadata.json is damaged, or the pictures are not there.
+    """
+    file = path / "metadata.json" if path.is_dir() else path
+    folder = ImageFolder.of(file.parent, options)
+    try:
+        metadata = msgspec.json.decode(read_whole(file), type=Metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise UserError(f"{file}: is no metadata.json of Record3D ({plain(problem)})") from problem
+    poses = np.array(metadata.poses, np.float64).reshape(-1, 7)
+    x, y, z, w = poses[:, :4].T
+    wxyz = np.stack([w, x, y, z], axis=1)
+    if not are_coordinates(poses) or (np.linalg.norm(wxyz, axis=1) < 1e-6).any():
+        raise UserError(f"{file}: a pose in it is no quaternion x, y, z, w with a position")
+    if not (0 < metadata.w < 1 << 20 and 0 < metadata.h < 1 << 20):
+        raise UserError(f"{file}: has pictures of {metadata.w} x {metadata.h} pixels; both must be positive")
+    intrinsics = np.array(metadata.K).reshape(3, 3).T
+    (fx, _, cx), (_, fy, cy) = intrinsics[:2]
+    lens = pinhole(metadata.w, metadata.h, fx, fy, cx, cy)
+    posed = []
+    for number, (rotation, position) in enumerate(zip(rotation_of_quaternion(wxyz), poses[:, 4:], strict=True)):
+        camera_to_world = np.eye(4)
+        camera_to_world[:3, :3], camera_to_world[:3, 3] = rotation, position
+        picture = folder.find(f"rgb/{number}", suffixes=SUFFIXES)
+        name = f"rgb/{number}.jpg" if picture is None else folder.name_of(picture)
+        posed.append(PosedImage(name, picture, lens, inverse(camera_to_world @ OPENGL)))
+    return views_of(folder.root, posed, options, unit="m", up=(0.0, 1.0, 0.0))
