@@ -1,4 +1,4 @@
-"""`relief convert`: a mesh file into another format."""
+"""`relief convert`: a mesh file, or a file of splats, into another format of its kind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from recon.errors import UserError
 from recon.formats.meshes import float32_loses, mesh_format_of, read_scene, whole, write_scene
+from recon.formats.splats import Y_DOWN, is_splats, read_splats, splat_format_of, write_splats
+from recon.gaussians.cleaning import SplatCleaning, kept
 from recon.scene import Scene
 from render.meshes import own_colors
 
@@ -30,16 +32,32 @@ class Cleaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Simplify to about so many faces; closed meshes stay closed."""
 
 
-def convert(source: Path, target: Path, cleaning: Cleaning | None = None) -> list[str]:
-    """Writes the meshes of one file in the format of another's ending; gives a sentence for each thing that the target
-    cannot hold, or that the cleaning could not do.
+def convert(
+    source: Path,
+    target: Path,
+    cleaning: Cleaning | None = None,
+    splat_cleaning: SplatCleaning | None = None,
+    spz_version: int | None = None,
+) -> list[str]:
+    """Writes the meshes or the splats of one file in the format of another's ending; gives a sentence for each thing
+    that the target cannot hold, that was left out, or that the cleaning could not do.
 
     Raises:
-        UserError: an ending is unknown, both are the same file, or the source cannot be read.
+        UserError: an ending is unknown, both are the same file, the source cannot be read, an option is for the other
+            kind, or nothing is left.
     """
-    mesh_format_of(target)
     if target.resolve() == source.resolve():
         raise UserError(f"{target}: is the file to be read; give another name")
+    if is_splats(source):
+        if cleaning not in (None, Cleaning()):
+            raise UserError(f"{source}: holds splats; --drop-parts, --fill-holes, --smooth and --faces are for meshes")
+        return _convert_splats(source, target, splat_cleaning or SplatCleaning(), spz_version)
+    if splat_cleaning not in (None, SplatCleaning()) or spz_version is not None:
+        raise UserError(
+            f"{source}: holds no splats; --crop, --min-opacity, --max-size, --drop-floaters and --spz-version are "
+            "for splats"
+        )
+    mesh_format_of(target)
     scene = read_scene(source)
     notes: list[str] = []
     if cleaning is not None and cleaning != Cleaning():
@@ -82,6 +100,49 @@ def what_is_lost(scene: Scene, target: Path) -> list[str]:
     return lost
 
 
+def _convert_splats(source: Path, target: Path, cleaning: SplatCleaning, spz_version: int | None) -> list[str]:
+    """The same for splats."""
+    row = splat_format_of(target)
+    if spz_version is not None and row.name != "SPZ":
+        raise UserError(f"--spz-version: {target} is no SPZ file")
+    scene = read_splats(source)
+    gaussians = scene.gaussians
+    assert gaussians is not None
+    keep = kept(gaussians, cleaning, scene.frame)
+    if not keep.any():
+        raise UserError(f"{source}: the cleaning leaves none of its {len(keep)} Gaussians; let it keep more")
+    notes = list(scene.notes)
+    if not keep.all():
+        notes.append(f"{int((~keep).sum())} of {len(keep)} Gaussians left out")
+        scene.gaussians = gaussians.subset(keep)
+    if spz_version is None:
+        write_splats(scene, target)
+    else:
+        from recon.formats import splat_spz
+
+        splat_spz.write(scene, target, spz_version)
+    return notes + what_splats_lose(scene, target)
+
+
+def what_splats_lose(scene: Scene, target: Path) -> list[str]:
+    """A sentence for each property of the scene's Gaussians that the target's format cannot hold. That most formats
+    quantise is what they are for, and none is said."""
+    row, gaussians = splat_format_of(target), scene.gaussians
+    assert gaussians is not None
+    lost: list[str] = []
+    if row.name == ".splat" and gaussians.sh_degree:
+        lost.append(".splat holds no harmonics: colours no longer change with the direction")
+    if gaussians.antialiased and not row.tells_antialiased:
+        lost.append(f"{row.name} cannot say that the Gaussians were trained antialiased")
+    if row.up is not None and scene.frame.up != Y_DOWN:
+        lost.append(f"{row.name} has one upward direction: the Gaussians were turned to it")
+    if row.up is not None and scene.frame.unit != "unknown":
+        lost.append(f"{row.name} names no unit; its numbers are {scene.frame.unit}")
+    if not row.keeps_far and float32_loses(scene.frame.to_user(gaussians.means)):
+        lost.append(f"{row.name} holds float32 at best: this far from the origin places lose digits; PLY keeps them")
+    return lost
+
+
 def _has_texture(scene: Scene) -> bool:
     meshes = [*scene.objects.values(), *([] if scene.mesh is None else [scene.mesh])]
-    return any(mesh.visual.kind == "texture" for mesh in meshes)
+    return any(getattr(mesh.visual, "kind", None) == "texture" for mesh in meshes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -93,8 +93,9 @@ def _welded(scene: Scene) -> Scene:
     """The scene with vertices at one place made one: seams of a texture split them, and would open every section. What
     each corner of a face has of the texture stays in the mesh's `face_attributes`."""
     for mesh in (*scene.objects.values(), *([] if scene.mesh is None else [scene.mesh])):
-        if mesh.visual.kind == "texture":
-            mesh.face_attributes["uv"] = np.asarray(mesh.visual.uv)[mesh.faces]
+        visual: Any = mesh.visual
+        if visual.kind == "texture":
+            mesh.face_attributes["uv"] = np.asarray(visual.uv)[mesh.faces]
         mesh.merge_vertices(merge_tex=True, merge_norm=True)
     return scene
 

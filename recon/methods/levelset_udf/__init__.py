@@ -98,8 +98,8 @@ def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -
     else:
         mesh, note = _by_sheets(field, points, config)
         notes = (note, *notes)
-    points = None if config.upsample is None else _points(field, cloud, config, config.upsample, train.seed)
-    return Scene(mesh=carried(mesh, cloud), points=points, frame=frame, notes=notes)
+    denser = None if config.upsample is None else _points(field, cloud, config, config.upsample, train.seed)
+    return Scene(mesh=carried(mesh, cloud), points=denser, frame=frame, notes=notes)
 
 
 def fit_to_minutes(cloud: PointCloud, config: LevelsetUdfConfig, device: str, minutes: float) -> LevelsetUdfConfig:
