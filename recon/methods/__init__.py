@@ -131,6 +131,7 @@ METHODS: tuple[Method, ...] = (  # of each kind of input the one that suits most
         module="recon.methods.poisson",
         function="poisson",
         config="PoissonConfig",
+        estimate="estimate",
     ),
     Method(
         name="ball-pivoting",
@@ -141,6 +142,7 @@ METHODS: tuple[Method, ...] = (  # of each kind of input the one that suits most
         module="recon.methods.ball_pivoting",
         function="ball_pivoting",
         config="BallPivotingConfig",
+        estimate="estimate",
     ),
     Method(
         name="splats",

@@ -16,6 +16,7 @@ from jaxtyping import Float64
 
 from recon.errors import UserError
 from recon.inputs import PointCloud
+from recon.limits import Cost
 from recon.methods.poisson import open3d_cloud, open3d_module
 from recon.methods.tangent_planes import distinct, oriented_normals, spacing
 from recon.scene import Frame, Scene
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     import trimesh
 
     from recon.training import Trainer
+
+SECONDS_A_POINT = 50e-6
+MEGABYTES, MEGABYTES_A_POINT = 330, 2e-3
 
 
 class BallPivotingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +58,12 @@ def ball_pivoting(cloud: PointCloud, config: BallPivotingConfig, train: Trainer)
     if not len(mesh.faces):
         raise UserError("--method ball-pivoting: no ball touches three points; are the points on a surface?")
     return Scene(mesh=carried(mesh, cloud), frame=frame)
+
+
+def estimate(cloud: PointCloud, config: BallPivotingConfig, device: str) -> Cost:
+    """CPU seconds and memory, as measured on clouds of 5,000 to 200,000 points."""
+    count = len(cloud.points)
+    return Cost(count * SECONDS_A_POINT, MEGABYTES + count * MEGABYTES_A_POINT, "thinning the points needs less")
 
 
 class BallPivotingStage:

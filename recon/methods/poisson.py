@@ -19,6 +19,7 @@ from scipy.spatial import KDTree
 
 from recon.errors import UserError
 from recon.inputs import PointCloud
+from recon.limits import Cost
 from recon.methods.tangent_planes import distinct, oriented_normals, spacing
 from recon.scene import Frame, Scene
 from recon.surface.cleaning import split_non_manifold, without_holes
@@ -35,6 +36,9 @@ SHALLOWEST, DEEPEST = 5, 12
 DRAFT_DEPTH = 7
 TRIM = 2.2  # spacings
 MADE_UP = 0.01  # share of the area beyond TRIM that makes a thing open
+SECONDS, SECONDS_A_NORMAL = 0.5, 20e-6
+SECONDS_A_POINT, SECONDS_A_CELL = 100e-6, 60e-6  # the fewer: of points, or of the 4^depth cells on the surface
+MEGABYTES, MEGABYTES_A_POINT = 350, 3e-3
 
 
 class PoissonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,6 +74,14 @@ def poisson(cloud: PointCloud, config: PoissonConfig, train: Trainer) -> Scene:
     if not len(mesh.faces):
         raise UserError("--method poisson: the points' normals do not bound any space; --method auto does without them")
     return Scene(mesh=carried(mesh, cloud), frame=frame, notes=(stage.note,))
+
+
+def estimate(cloud: PointCloud, config: PoissonConfig, device: str) -> Cost:
+    """CPU seconds and memory, as measured on clouds of 5,000 to 200,000 points."""
+    count = len(cloud.points)
+    seconds = SECONDS + (0 if cloud.normals is not None else count * SECONDS_A_NORMAL)
+    seconds += min(count * SECONDS_A_POINT, math.inf if config.depth is None else 4**config.depth * SECONDS_A_CELL)
+    return Cost(seconds, MEGABYTES + count * MEGABYTES_A_POINT, "thinning the points needs less")
 
 
 class PoissonStage:

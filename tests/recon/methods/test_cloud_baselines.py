@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import trimesh
 
 from recon.errors import UserError
 from recon.inputs import PointCloud
+from recon.methods import method_named
 from recon.methods.ball_pivoting import BallPivotingConfig, ball_pivoting
 from recon.methods.poisson import PoissonConfig, poisson
 from recon.methods.tangent_planes import oriented_normals, spacing
@@ -150,3 +152,19 @@ def test_contradicting_options_are_refused():
         poisson(PointCloud(sphere(100)), PoissonConfig(closed=True, open=True), Trainer())
     with pytest.raises(UserError, match="--radii"):
         ball_pivoting(PointCloud(sphere(100)), BallPivotingConfig(radii=()), Trainer())
+
+
+@pytest.mark.parametrize("name", ["poisson", "ball-pivoting"])
+def test_the_cost_that_is_told_beforehand_is_that_of_a_measurement(name: str):
+    """Within a factor of three either way, whatever the machine does beside."""
+    method = method_named(name)
+    function, config = method.load()
+    cloud = PointCloud(sphere(10_000))
+    function(PointCloud(sphere(500)), config.at("standard"), Trainer())  # loads and compiles
+    start = time.process_time()
+    function(cloud, config.at("standard"), Trainer())
+    seconds = time.process_time() - start
+    cost = method.cost(cloud, config.at("standard"), "cpu")
+    assert seconds / 3 < cost.seconds < 3 * seconds
+    assert 300 < cost.megabytes < 500
+    assert method.cost(PointCloud(sphere(20_000)), config.at("standard"), "cpu").seconds > cost.seconds
