@@ -26,7 +26,7 @@ def parse(arguments: list[str], program: str, **parts: Any) -> Any:
     """
     parsed = tyro.cli(_joined(parts), args=arguments, prog=program)
     for name in parts:
-        _check_ranges(getattr(parsed, name))
+        check_ranges(getattr(parsed, name))
     return parsed
 
 
@@ -63,7 +63,7 @@ def _joined(parts: dict[str, Any]) -> type:
     return make_dataclass("Options", fields)
 
 
-def _check_ranges(options: Any) -> None:
+def check_ranges(options: Any) -> None:
     """tyro checks types; the ranges stand in the annotations and are msgspec's to check."""
     for name in options.__struct_fields__:
         value = getattr(options, name)

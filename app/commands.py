@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import tyro
 
-from app.arguments import input_first, parse, parse_some
+from app.arguments import check_ranges, input_first, parse, parse_some
 from app.conversion import Cleaning
 from recon.errors import UserError
+from recon.gaussians.cleaning import SplatCleaning
 
 
 def methods() -> None:
@@ -105,17 +106,22 @@ def convert(
     source: tyro.conf.Positional[Path],
     target: tyro.conf.Positional[Path],
     cleaning: tyro.conf.OmitArgPrefixes[Cleaning] = Cleaning(),  # noqa: B008 - frozen
+    splats: tyro.conf.OmitArgPrefixes[SplatCleaning] = SplatCleaning(),  # noqa: B008 - frozen
+    spz_version: Literal[2, 3, 4] | None = None,
 ) -> None:
-    """Writes the meshes of one file in another format, cleaned if asked.
+    """Writes the meshes or the splats of one file in another format, cleaned if asked.
 
     Args:
         source: File to read.
         target: File to write; its ending says the format.
-        cleaning: What is done on the way.
+        cleaning: What is done to meshes on the way.
+        splats: Which splats are kept.
+        spz_version: Version of an SPZ file; 3 by default, which most programs read.
     """
     from app.conversion import convert
 
-    for note in convert(source, target, cleaning):
+    check_ranges(splats)
+    for note in convert(source, target, cleaning, splats, spz_version):
         sys.stderr.write(f"note: {note}\n")
     print(target)
 

@@ -48,6 +48,8 @@ def convert(
     """
     if target.resolve() == source.resolve():
         raise UserError(f"{target}: is the file to be read; give another name")
+    if not source.exists():
+        raise UserError(f"{source}: there is no such file")
     if is_splats(source):
         if cleaning not in (None, Cleaning()):
             raise UserError(f"{source}: holds splats; --drop-parts, --fill-holes, --smooth and --faces are for meshes")

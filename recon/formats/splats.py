@@ -41,20 +41,27 @@ OPAQUE = 16.0
 
 @dataclass(frozen=True)
 class SplatFormat:
-    """One row of the registry; the longest of the suffixes that fit wins."""
+    """One row of the registry; the longest of the suffixes that fit wins.
+
+    `up` is the upward direction that all its files have, None where a file says which. `keeps_far` tells whether it
+    holds places far from the origin, `tells_antialiased` whether it can say that Gaussians were trained so.
+    """
 
     name: str
     module: str
     suffixes: tuple[str, ...]
+    up: tuple[float, float, float] | None = None
+    keeps_far: bool = False
+    tells_antialiased: bool = True
 
 
 SPLAT_FORMATS: tuple[SplatFormat, ...] = (
-    SplatFormat("PLY splats", "recon.formats.splat_ply", (".ply",)),
+    SplatFormat("PLY splats", "recon.formats.splat_ply", (".ply",), keeps_far=True),
     SplatFormat("compressed PLY", "recon.formats.splat_compressed_ply", (".compressed.ply",)),
-    SplatFormat(".splat", "recon.formats.splat_splat", (".splat",)),
-    SplatFormat("SPZ", "recon.formats.splat_spz", (".spz",)),
-    SplatFormat("SOG", "recon.formats.splat_sog", (".sog", SOG_META)),
-    SplatFormat("GLB splats", "recon.formats.splat_glb", (".glb",)),
+    SplatFormat(".splat", "recon.formats.splat_splat", (".splat",), Y_DOWN, tells_antialiased=False),
+    SplatFormat("SPZ", "recon.formats.splat_spz", (".spz",), Y_UP),
+    SplatFormat("SOG", "recon.formats.splat_sog", (".sog", SOG_META), Y_DOWN),
+    SplatFormat("GLB splats", "recon.formats.splat_glb", (".glb",), keeps_far=True, tells_antialiased=False),
 )
 
 

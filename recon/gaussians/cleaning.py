@@ -85,7 +85,7 @@ def in_large_pieces(gaussians: Gaussians, share: float) -> Bool[np.ndarray, "n"]
     """Those in pieces of at least `share` times as many Gaussians as the largest piece has."""
     piece = pieces(gaussians)
     size = np.bincount(piece)
-    return np.isin(piece, np.flatnonzero(size >= share * size.max()))
+    return np.asarray(size >= share * size.max())[piece]
 
 
 def pieces(gaussians: Gaussians) -> Int[np.ndarray, "n"]:
