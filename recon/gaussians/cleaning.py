@@ -78,14 +78,14 @@ def in_box(
     centers: Float[np.ndarray, "n 3"], low: Float64[np.ndarray, "3"], high: Float64[np.ndarray, "3"]
 ) -> Bool[np.ndarray, "n"]:
     """Those whose centre is in the box."""
-    return ((centers >= low) & (centers <= high)).all(axis=1)
+    return np.all((centers >= low) & (centers <= high), axis=1)
 
 
 def in_large_pieces(gaussians: Gaussians, share: float) -> Bool[np.ndarray, "n"]:
     """Those in pieces of at least `share` times as many Gaussians as the largest piece has."""
     piece = pieces(gaussians)
     size = np.bincount(piece)
-    return np.asarray(size >= share * size.max())[piece]
+    return (size >= share * size.max())[piece]
 
 
 def pieces(gaussians: Gaussians) -> Int[np.ndarray, "n"]:
