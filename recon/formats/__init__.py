@@ -1,7 +1,8 @@
 """The formats of inputs that exist. A new one is a module in this folder and one line in `FORMATS`.
 
-A module that reads has `read(path, options)` and gives `CrossSections`, a `PointCloud` or `Views`, as its row's options
-say; modules load only when their format is met. Mesh formats have a registry of their own, `recon.formats.meshes`.
+A module that reads has `read(path, options)` and gives `CrossSections`, a `PointCloud`, `Views` or `Photos`, as its
+row's options say; modules load only when their format is met. Mesh formats have a registry of their own,
+`recon.formats.meshes`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from recon.formats.options import PhotoOptions, PointOptions, SliceOptions, View
 from recon.formats.untrusted import failures_named
 from recon.inputs import CrossSections, Input, PointCloud, Views
 
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".webp", ".bmp"),
+    *(".heic", ".heif", ".hif", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".rw2", ".orf", ".pef", ".srw"),
+)
+PHOTO_FOLDERS = ("images", "photos", "input")
+STACK_SUFFIXES = (".tif", ".tiff", ".png")
 KIND_NAMES = {SliceOptions: "slices", PointOptions: "points", ViewOptions: "views", PhotoOptions: "photos"}
 
 
@@ -39,12 +46,18 @@ class Format:
         return any(all(any(folder.glob(name)) for name in names) for names in self.holds)
 
 
+def _any_of(suffixes: tuple[str, ...], *folders: str) -> tuple[tuple[str, ...], ...]:
+    """Patterns for `Format.holds`: a file of one of the suffixes, in upper or lower case, in one of the folders."""
+    cased = ["".join(f"[{letter}{letter.upper()}]" for letter in suffix[1:]) for suffix in suffixes]
+    return tuple((f"{folder}*.{suffix}",) for folder in ([f"{f}/" for f in folders] or [""]) for suffix in cased)
+
+
 FORMATS: tuple[Format, ...] = (
     Format("CSL contours", "recon.formats.csl", (".csl",)),
     Format("NIfTI label volume", "recon.formats.nifti", (".nii", ".nii.gz")),
     Format("NRRD label volume", "recon.formats.nrrd", (".nrrd", ".nhdr")),
     Format("DICOM RTSTRUCT or SEG", "recon.formats.dicom", (".dcm",), folder=True),
-    Format("image stack", "recon.formats.image_stack", (".tif", ".tiff", ".png"), folder=True),
+    Format("image stack", "recon.formats.image_stack", STACK_SUFFIXES, folder=True),
     Format("GeoJSON elevation contours", "recon.formats.geojson", (".geojson", ".json")),
     Format("PLY points", "recon.formats.ply_points", (".ply",), PointOptions),
     Format("PCD points", "recon.formats.pcd", (".pcd",), PointOptions),
@@ -119,6 +132,14 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "Relief cameras", "recon.formats.relief_cameras", ("cameras.json",), ViewOptions, holds=(("cameras.json",),)
     ),
+    Format(
+        "photos",
+        "recon.formats.photos",
+        PHOTO_SUFFIXES,
+        PhotoOptions,
+        holds=(*_any_of(PHOTO_SUFFIXES), *_any_of((*PHOTO_SUFFIXES, *STACK_SUFFIXES), *PHOTO_FOLDERS)),
+    ),
+    Format("video", "recon.formats.video", (".mp4", ".mov", ".avi", ".mkv", ".webm"), PhotoOptions),
 )
 
 
@@ -135,7 +156,8 @@ def format_of(path: Path) -> Format:
         if fitting is None:
             raise UserError(
                 f"{path}: its format is not known by its name; the formats of slices are {_known(SliceOptions)}, "
-                f"those of points {_known(PointOptions)}, those of views {_known(ViewOptions)}"
+                f"those of points {_known(PointOptions)}, those of views {_known(ViewOptions)}, "
+                f"those of photos {_known(PhotoOptions)}"
             )
         return fitting
     with failures_named(path):
@@ -154,7 +176,7 @@ def format_of(path: Path) -> Format:
         raise UserError(f"{path}: holds files of {', '.join(sorted(f.name for f in found))}; name one of them")
     raise UserError(
         f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif) nor frames in color/ and depth/ "
-        "nor cameras of images (transforms.json, a COLMAP model in sparse/)"
+        "nor cameras of images (transforms.json, a COLMAP model in sparse/) nor photos (.jpg, or in images/)"
     )
 
 

@@ -17,13 +17,12 @@ from jaxtyping import Bool, UInt8
 
 from recon import images
 from recon.errors import UserError
-from recon.formats import phone_images
+from recon.formats import PHOTO_FOLDERS, phone_images
 from recon.formats.exif import ShotFacts, shot_facts
 from recon.formats.options import PhotoOptions
 from recon.formats.untrusted import failures_named
 from recon.inputs import Photo, Photos
 
-FOLDERS = ("images", "photos", "input")
 MASK_FOLDERS = ("masks", "mask")
 NUMBER = re.compile(r"(.*?)(\d+)\D*$")
 ORDERED_PART = 0.8  # of the steps from one shot's number to the next that are short
@@ -38,6 +37,8 @@ def read(path: Path, options: PhotoOptions) -> Photos:
     Raises:
         UserError: there are fewer than two, one is damaged, or an extra is needed to read it.
     """
+    if not path.is_dir():
+        raise UserError(f"{path}: one photo shows no depth; give the folder that it lies in with the others")
     with failures_named(path):
         files = sorted(file for file in _folder_of_pictures(path).iterdir() if is_photo(file))
     if len(files) < 2:
@@ -63,7 +64,7 @@ def are_numbered(stems: Sequence[str]) -> bool:
 
 def _folder_of_pictures(path: Path) -> Path:
     """The folder itself where pictures lie in it, else the one in it that they usually lie in."""
-    for folder in (path, *(path / name for name in FOLDERS)):
+    for folder in (path, *(path / name for name in PHOTO_FOLDERS)):
         if folder.is_dir() and any(is_photo(file) for file in folder.iterdir()):
             return folder
     raise UserError(f"{path}: holds no photos, nor a folder images with photos in it")

@@ -1,0 +1,171 @@
+"""A video as photos: the sharpest frame of each step that the camera takes (PyAV, extra `relief[video]`).
+
+The way of the camera is measured in pictures: how far what is seen has moved, in widths of the picture. Where the
+camera rests no frames are taken, where it moves fast many are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int, UInt8
+
+from recon.errors import UserError
+from recon.formats.options import PhotoOptions
+from recon.formats.untrusted import failures_named, plain
+from recon.images import LARGEST
+from recon.inputs import Photo, Photos
+
+STEP = 0.03  # widths of the picture from one chosen frame to the next, or more:
+MOST = 150  # frames
+EXAMINED = 960  # pixels along the longer side, in which sharpness shows
+COARSE = 3  # of these pixels in one of those in which motion is measured
+BLOCK = 64  # coarse pixels
+MOVED = 3.0  # coarse pixels, beyond which motion is measured from a new frame on
+FEWEST = 3
+
+
+def read(path: Path, options: PhotoOptions) -> Photos:
+    """The chosen frames of the video's first stream, in order.
+
+    Raises:
+        UserError: the extra is not installed, the file is damaged, or the camera hardly moves in it.
+    """
+    times, sharpness, way, size = _examine(path)
+    chosen = choose_frames(sharpness, way)
+    if len(chosen) < FEWEST:
+        raise UserError(f"{path}: what is seen hardly moves in its {len(times)} frames; walk around the subject")
+    reduction = min(1.0, options.max_size / max(size))
+    width, height = (max(1, round(side * reduction)) for side in size)
+    photos = []
+    for index in chosen:
+        frame = _Frame(path, int(times[index]), (width, height))
+        photos.append(Photo(f"frame_{index:06d}.png", width, height, frame.read, model="video"))
+    note = f"{len(chosen)} of {len(times)} frames are taken, the sharpest of each step of the camera."
+    return Photos(tuple(photos), path, ordered=True, notes=(note,))
+
+
+def choose_frames(sharpness: Float64[np.ndarray, "n"], way: Float64[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
+    """The sharpest frame of each step of the way, ascending; at most `MOST`.
+
+    `way` is how far the camera has come at each frame, never descending.
+    """
+    steps = min(MOST, int((way[-1] - way[0]) / STEP) + 1)
+    step = np.minimum(((way - way[0]) / max(way[-1] - way[0], 1e-12) * steps).astype(int), steps - 1)
+    order = np.lexsort((-sharpness, step))  # by step, the sharpest of each first
+    return np.sort(order[np.unique(step[order], return_index=True)[1]])
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame of a file, by its presentation time in units of the stream."""
+
+    file: Path
+    time: int
+    size: tuple[int, int]
+
+    def read(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Decodes from the last key frame before it on, and turns it upright."""
+        from PIL import Image
+
+        with _opened(self.file) as container:
+            stream = container.streams.video[0]
+            container.seek(self.time, stream=stream)
+            for frame in container.decode(stream):
+                if frame.pts is not None and frame.pts >= self.time:
+                    image = Image.fromarray(_upright(frame, frame.to_ndarray(format="rgb24")))
+                    return np.array(image.resize(self.size, Image.Resampling.LANCZOS))
+        raise UserError(f"{self.file}: its frame at {self.time} cannot be decoded again; convert the video anew")
+
+
+def _examine(
+    path: Path,
+) -> tuple[Int[np.ndarray, "n"], Float64[np.ndarray, "n"], Float64[np.ndarray, "n"], tuple[int, int]]:
+    """Of each frame its presentation time, its sharpness, and how far the camera has come; and the upright size."""
+    times, sharpness, way = [], [], []
+    gone, reference, size = 0.0, None, (0, 0)
+    with _opened(path) as container:
+        for frame in container.decode(container.streams.video[0]):
+            if frame.pts is None:
+                continue
+            if frame.width * frame.height > LARGEST:
+                raise UserError(f"{path}: {frame.width} x {frame.height} pixels are more than a camera takes")
+            size = (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
+            grey = _grey(frame)
+            blocks = _spectra(grey)
+            shift = 0.0 if reference is None else _shift(reference, blocks)
+            times.append(frame.pts)
+            sharpness.append(_sharpness(grey))
+            way.append(gone + shift * COARSE / max(grey.shape))
+            if reference is None or shift > MOVED:
+                gone, reference = way[-1], blocks
+    if not times:
+        raise UserError(f"{path}: holds no frames that can be decoded; convert the video to H.264 in MP4")
+    return np.array(times), np.array(sharpness), np.maximum.accumulate(np.array(way)), size
+
+
+def _grey(frame: Any) -> Float32[np.ndarray, "h w"]:
+    """The frame in grey, its longer side of at most `EXAMINED` pixels."""
+    reduction = min(1.0, EXAMINED / max(frame.width, frame.height))
+    width, height = max(COARSE, round(frame.width * reduction)), max(COARSE, round(frame.height * reduction))
+    return frame.reformat(width=width, height=height, format="gray").to_ndarray().astype(np.float32)
+
+
+def _sharpness(grey: Float32[np.ndarray, "h w"]) -> float:
+    """The variance of the Laplacian."""
+    inner = grey[1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    return float(laplacian.var())
+
+
+def _spectra(grey: Float32[np.ndarray, "h w"]) -> np.ndarray:
+    """Fourier transforms of blocks of the coarse picture, faded out towards their borders (m, BLOCK, BLOCK / 2 + 1)."""
+    rows, columns = (side // COARSE for side in grey.shape)
+    coarse = grey[: rows * COARSE, : columns * COARSE].reshape(rows, COARSE, columns, COARSE).mean((1, 3))
+    coarse = np.pad(coarse, [(0, max(0, BLOCK - side)) for side in coarse.shape], mode="edge")
+    down, across = (side // BLOCK for side in coarse.shape)
+    blocks = coarse[: down * BLOCK, : across * BLOCK].reshape(down, BLOCK, across, BLOCK).swapaxes(1, 2)
+    blocks = blocks.reshape(-1, BLOCK, BLOCK)
+    fade = np.hanning(BLOCK).astype(np.float32)
+    return np.fft.rfft2((blocks - blocks.mean((1, 2), keepdims=True)) * fade[:, None] * fade)
+
+
+def _shift(one: np.ndarray, other: np.ndarray) -> float:
+    """The median distance in coarse pixels that blocks have moved, by phase correlation (Kuglin, Hines 1975)."""
+    cross = np.conj(one) * other
+    correlation = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-6), s=(BLOCK, BLOCK))
+    peak = correlation.reshape(len(one), -1).argmax(1)
+    down, across = (np.minimum(offset, BLOCK - offset) for offset in np.divmod(peak, BLOCK))
+    return float(np.median(np.hypot(down, across)))
+
+
+def _upright(frame: Any, pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Turned as the container says (counter-clockwise by multiples of 90 degrees)."""
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The opened container; every failure of the decoder is one sentence."""
+    library = _library(path)
+    try:
+        with failures_named(path), library.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path}: holds no video; give the file that the camera wrote")
+            yield container
+    except (library.FFmpegError, ValueError) as problem:
+        raise UserError(f"{path}: is no sound video ({plain(problem)}); convert it to H.264 in MP4") from problem
+
+
+def _library(path: Path) -> ModuleType:
+    try:
+        import av
+    except ImportError as missing:
+        raise UserError(f'{path}: videos are read with PyAV; pip install "relief[video]" brings it') from missing
+    return av
