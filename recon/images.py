@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 LARGEST = 200_000_000  # pixels: more than any camera's, few enough for memory
+COLORED = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
+MANY_COLORS = 1024  # more than label maps with smoothed edges usually have
 ORIENTATION = 0x0112  # EXIF
 TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 
@@ -56,6 +58,15 @@ def examine(file: Path) -> PictureFacts:
     with _opened(file) as image:
         orientation = image.getexif().get(ORIENTATION, 1)
         return PictureFacts(*image.size, orientation if orientation in range(1, 9) else 1)
+
+
+def has_many_colors(file: Path) -> bool:
+    """Whether it is a sound picture in colour with more colours than label maps have, as photos are."""
+    try:
+        with _opened(file) as image:
+            return image.mode in COLORED and image.getcolors(MANY_COLORS) is None
+    except UserError:  # who reads it will say what is wrong with it
+        return False
 
 
 def read_image(file: Path, size: tuple[int, int] | None = None, upright: bool = False) -> UInt8[np.ndarray, "h w _"]:

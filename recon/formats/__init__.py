@@ -168,7 +168,7 @@ def format_of(path: Path) -> Format:
     found = {fitting for file in files if (fitting := _by_suffix(file))}
     stacks = [format_ for format_ in FORMATS if format_ in found and format_.folder]
     if len(stacks) == 1:
-        return stacks[0]
+        return _photos_or(stacks[0], sorted(files))
     if stacks:
         names = " and ".join(format_.name for format_ in stacks)
         raise UserError(f"{path}: holds files of {names}; name one of them or leave one kind in the folder")
@@ -178,6 +178,16 @@ def format_of(path: Path) -> Format:
         f"{path}: holds neither DICOM files (.dcm) nor images of slices (.png, .tif) nor frames in color/ and depth/ "
         "nor cameras of images (transforms.json, a COLMAP model in sparse/) nor photos (.jpg, or in images/)"
     )
+
+
+def _photos_or(stack: Format, files: list[Path]) -> Format:
+    """The format of a folder of PNG or TIFF files: photos where the first has more colours than any label map."""
+    from recon.images import has_many_colors
+
+    first = next((file for file in files if file.name.lower().endswith(STACK_SUFFIXES)), None)
+    if first is None or not has_many_colors(first):
+        return stack
+    return next(format_ for format_ in FORMATS if format_.name == "photos")
 
 
 def options_type_of(path: Path) -> type[InputOptions]:
