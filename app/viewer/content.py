@@ -1,4 +1,4 @@
-"""What the viewer is asked to show: a run folder, a mesh file, or an input."""
+"""What the viewer is asked to show: a run folder, a file of a mesh or of splats, or an input."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from recon.errors import UserError
 from recon.formats import InputOptions, read
 from recon.formats.meshes import holds_mesh, read_scene
 from recon.formats.scene_folder import read_scene_folder
-from recon.inputs import Input
+from recon.formats.splats import is_splats, read_splats
+from recon.gaussians.model import Gaussians
+from recon.inputs import Input, Views
 from recon.scene import Scene
 
 if TYPE_CHECKING:
     import trimesh
+
+
+SEEN = 0.1  # opacity
+MOST = 0.96  # of the splats bound the page
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,9 @@ class Content:
 
     @property
     def up(self) -> tuple[float, float, float]:
-        """The user's upward direction, from the scene where there is a mesh."""
-        return self.scene.frame.up if self.meshes or self.input is None else self.input.up
+        """The user's upward direction, from the scene where there is anything in it."""
+        made = self.meshes or self.scene.gaussians is not None
+        return self.scene.frame.up if made or self.input is None else self.input.up
 
     def bounds(self) -> Float[np.ndarray, "2 3"]:
         """The lowest and highest user coordinates.
@@ -57,16 +64,26 @@ class Content:
             UserError: there is nothing to show.
         """
         corners = [self.scene.frame.to_user(np.asarray(mesh.vertices)) for mesh in self.meshes]
-        corners += [] if self.input is None else [kind_of(self.input).vertices(self.input)]
+        if self.scene.gaussians is not None and not corners:
+            corners.append(self.scene.frame.to_user(_most_of(self.scene.gaussians)))
+        if self.input is not None and (not isinstance(self.input, Views) or not corners):
+            corners.append(kind_of(self.input).vertices(self.input))
         points = np.concatenate([np.zeros((0, 3)), *corners])
         if not len(points):
             raise UserError(f"{self.name}: there is nothing to show in it, neither a mesh nor an input")
         return np.stack([points.min(0), points.max(0)])
 
 
+def _most_of(gaussians: Gaussians) -> Float[np.ndarray, "2 3"]:
+    """The corners of the box around most of what can be seen: haze and a few stray splats do not count."""
+    seen = gaussians.opacities > SEEN
+    means = gaussians.means[seen] if seen.any() else gaussians.means
+    return np.quantile(means, [(1 - MOST) / 2, (1 + MOST) / 2], axis=0)
+
+
 def is_input(path: Path) -> bool:
-    """Whether the path is to be read as an input: it is no run folder and holds no mesh."""
-    return not _is_run(path) and not holds_mesh(path)
+    """Whether the path is to be read as an input: it is no run folder and holds neither a mesh nor splats."""
+    return not _is_run(path) and not holds_mesh(path) and not is_splats(path)
 
 
 def load(path: Path, options: InputOptions | None = None) -> Content:
@@ -79,6 +96,9 @@ def load(path: Path, options: InputOptions | None = None) -> Content:
         raise UserError(f"{path}: there is no such file or folder")
     if _is_run(path):
         return _load_run(path)
+    if is_splats(path):
+        scene = read_splats(path)
+        return Content(path.name, scene, notes=scene.notes)
     if holds_mesh(path):
         return Content(path.name, _welded(read_scene(path)))
     input = read(path, options)

@@ -14,12 +14,14 @@ from recon.surface.boundary import boundary_of, in_words
 
 
 def facts(content: Content, surfaces: Sequence[Surface]) -> str:
-    """Name, size in the user's unit, mesh and slice counts, watertightness, and what is not shown, as markdown."""
+    """Name, size in the user's unit, what there is of meshes, splats and input, and what is not shown, as markdown."""
     low, high = content.bounds()
     unit = "(unit unknown)" if content.unit == "unknown" else content.unit
     lines = [f"**{literal(content.name)}**", " × ".join(_length(extent) for extent in high - low) + f" {unit}"]
     if surfaces:
         lines += _mesh_lines(content, surfaces)
+    if content.scene.gaussians is not None:
+        lines.append(f"{len(content.scene.gaussians):,} splats")
     if content.input is not None:
         lines.append(kind_of(content.input).size(content.input))
     lines += [f"*{literal(note)}*" for note in content.notes]

@@ -32,6 +32,8 @@ class Layer(ABC):
         self.colored: dict[str, viser.GlbHandle] = {}
         self.lines: dict[str, viser.LineSegmentsHandle] = {}
         self.points: dict[str, viser.PointCloudHandle] = {}
+        self.splats: dict[str, viser.GaussianSplatHandle] = {}
+        self.frusta: dict[str, viser.CameraFrustumHandle] = {}
         self._request = object()
 
     def redraw(self) -> None:
@@ -42,6 +44,7 @@ class Layer(ABC):
                 return
             former = self.nodes
             self.meshes, self.colored, self.lines, self.points = {}, {}, {}, {}
+            self.splats, self.frusta = {}, {}
             with self.server.atomic():
                 self.draw()
                 for name in former.keys() - self.nodes.keys():
@@ -51,7 +54,7 @@ class Layer(ABC):
     @property
     def nodes(self) -> dict[str, viser.SceneNodeHandle]:
         """All that is drawn, by name."""
-        return {**self.meshes, **self.colored, **self.lines, **self.points}
+        return {**self.meshes, **self.colored, **self.lines, **self.points, **self.splats, **self.frusta}
 
     @abstractmethod
     def draw(self) -> None:

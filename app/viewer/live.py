@@ -17,6 +17,7 @@ from app.viewer.page import Page
 from app.viewer.progress_panel import ProgressPanel
 from app.viewer.server import directions, start_server
 from app.viewer.serving import wait_for_interrupt
+from app.viewer.splats import MOST_LIVE, page_gaussians
 from app.viewer.surfaces import surfaces_of
 from recon.inputs import Input
 from recon.progress import Progress
@@ -70,6 +71,7 @@ class LivePreview:
         self._stop_thread()
         surfaces = surfaces_of(content.scene, self.page.frame)
         self.page.show(surfaces)
+        self.page.show_splats(page_gaussians(content.scene, self.page.frame))
         self.page.facts.content = facts(content, surfaces)
         self._panel.finish("done")
 
@@ -99,6 +101,7 @@ class LivePreview:
                 self._panel.show(progress)
                 if scene is not None:
                     self.page.show(surfaces_of(scene, self.page.frame))
+                    self.page.show_splats(page_gaussians(scene, self.page.frame), MOST_LIVE)
             except Exception:
                 logger.exception("The live preview stopped; the reconstruction goes on.")
                 return

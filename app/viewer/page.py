@@ -12,8 +12,11 @@ from jaxtyping import Float
 from app.kinds import kind_of
 from app.viewer.controls import LabelControls, SectionControls
 from app.viewer.measure import MeasureTool
+from app.viewer.splats import MOST_SHOWN, SplatLayer
+from app.viewer.stills import Stills
 from app.viewer.surfaces import Color, Surface, SurfaceLayer
 from app.viewer.viewpoint import ViewControls, nearest_axis, overview
+from recon.gaussians.model import Gaussians
 from recon.inputs import Input
 from recon.scene import Frame
 
@@ -35,6 +38,10 @@ class InputLayer(Protocol):
 
     def restyle(self) -> None:
         """Sets what is visible, without sending geometry again."""
+        ...
+
+    def surroundings(self) -> Float[np.ndarray, "n 3"]:
+        """What the first view takes in besides the content, in the page's frame."""
         ...
 
     def touchable_points(self) -> Float[np.ndarray, "n 3"] | None:
@@ -70,9 +77,13 @@ class Page:
         self.section = SectionControls(server, self.frame, bounds, viewpoint, self._redraw)
         self.labels = LabelControls(server, {}, self._restyle)
         self.surfaces = SurfaceLayer(server, self.section, self.labels)
+        self.splats = SplatLayer(server, self.section)
         self.input: InputLayer | None = None if input is None else kind_of(input).layer(self, input)
+        if self.input is not None:
+            self._corners = np.concatenate([self._corners, self.input.surroundings()])
         self._measure = MeasureTool(server, self.frame, self.surfaces.visible_triangles, self._touchable_points)
         self._view = ViewControls(server, axis, self._corners)
+        self.stills = Stills(server, self.splats, self._view.dark)
         server.gui.main_panel.dock_right()
         server.gui.main_panel.set_width(PANEL_WIDTH)
         self.show([])
@@ -88,6 +99,11 @@ class Page:
         if self.input is not None:
             self.input.show(surfaces, self.labels)
 
+    def show_splats(self, gaussians: Gaussians | None, most: int = MOST_SHOWN) -> None:
+        """Replaces the splats, given in the page's frame; the browser gets at most so many."""
+        self.splats.show(gaussians, most)
+        self.stills.renew()
+
     @property
     def right(self) -> Float[np.ndarray, "3"]:
         """The direction to the right as first seen."""
@@ -98,12 +114,16 @@ class Page:
         self._view.fit(np.concatenate([self._corners, self._corners + aside]))
 
     def _touchable_points(self) -> Float[np.ndarray, "n 3"] | None:
-        return None if self.input is None else self.input.touchable_points()
+        of_input = None if self.input is None else self.input.touchable_points()
+        of_splats = self.splats.touchable_points()
+        return of_splats if of_input is None else np.concatenate([of_input, of_splats])
 
     def _redraw(self) -> None:
         self.surfaces.redraw()
+        self.splats.redraw()
         if self.input is not None:
             self.input.redraw()
+        self.stills.renew()
 
     def _restyle(self) -> None:
         self.surfaces.restyle()

@@ -76,6 +76,10 @@ class PointLayer(Layer):
         """The folder "Prepare"."""
         self._preparation = Preparation(self.server, name, self._whole, options, self.replace)
 
+    def surroundings(self) -> Float[np.ndarray, "0 3"]:
+        """The content is all there is."""
+        return np.zeros((0, 3))
+
     def touchable_points(self) -> Float[np.ndarray, "n 3"] | None:
         """Those that are drawn."""
         with self.lock:

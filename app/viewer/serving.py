@@ -9,6 +9,7 @@ from app.viewer.content import Content, load
 from app.viewer.facts import facts
 from app.viewer.page import Page
 from app.viewer.server import LocalServer, directions, start_server
+from app.viewer.splats import page_gaussians
 from app.viewer.surfaces import surfaces_of
 from recon.formats import InputOptions
 
@@ -43,6 +44,7 @@ def open_page(server: LocalServer, content: Content) -> Page:
     page = Page(server, content.bounds(), content.unit, content.up, content.input)
     surfaces = surfaces_of(content.scene, page.frame)
     page.show(surfaces)
+    page.show_splats(page_gaussians(content.scene, page.frame))
     if content.reading is not None and page.input is not None:
         page.input.offer_options(content.name, content.reading)
     page.facts.content = facts(content, surfaces)

@@ -49,6 +49,10 @@ class SliceLayer(Layer):
                 self._labels = labels
                 self.redraw()
 
+    def surroundings(self) -> Float[np.ndarray, "0 3"]:
+        """The content is all there is."""
+        return np.zeros((0, 3))
+
     def touchable_points(self) -> None:
         """Clicks meet the surfaces alone."""
 

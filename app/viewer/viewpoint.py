@@ -46,10 +46,10 @@ class ViewControls:
         with server.gui.add_folder("View", order=5):
             reset = server.gui.add_button("Reset view", icon=viser.Icon.HOME)
             self._up = server.gui.add_dropdown("Up axis", tuple(UP_AXES), initial_value=up)
-            self._dark = server.gui.add_checkbox("Dark background", False)
+            self.dark = server.gui.add_checkbox("Dark background", False)
         reset.on_click(lambda event: self._look_from_start(event.client))
         self._up.on_update(lambda _: self._turn_up())
-        self._dark.on_update(lambda _: self._set_theme())
+        self.dark.on_update(lambda _: self._set_theme())
         self._set_theme()
         camera = server.initial_camera
         camera.fov, camera.near, camera.far = float(np.radians(FIELD_OF_VIEW)), NEAR, FAR
@@ -90,10 +90,11 @@ class ViewControls:
 
     def _place(self, camera: viser.CameraHandle | viser.InitialCameraConfig) -> None:
         view = overview(self._up.value, self._corners)
+        camera.fov = float(np.radians(FIELD_OF_VIEW))  # a flight to a photo changes it
         camera.position = view.position
         camera.look_at = view.position - (view.position @ view.forward) * view.forward  # the point nearest the origin
 
     def _set_theme(self) -> None:
         self._server.gui.configure_theme(
-            dark_mode=self._dark.value, show_logo=False, show_share_button=False, brand_color=(58, 96, 132)
+            dark_mode=self.dark.value, show_logo=False, show_share_button=False, brand_color=(58, 96, 132)
         )

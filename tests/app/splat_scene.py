@@ -54,6 +54,13 @@ def photo(camera: Camera) -> np.ndarray:
     return np.rint(255 * render_image(to_splats(balls()), camera, WHITE)[..., :3]).astype(np.uint8)
 
 
+def cut_out(camera: Camera) -> np.ndarray:
+    """The balls as 8-bit sRGB with straight alpha."""
+    picture = render_image(to_splats(balls()), camera)
+    picture[..., :3] /= np.maximum(picture[..., 3:], 1e-6)
+    return np.rint(255 * picture.clip(0, 1)).astype(np.uint8)
+
+
 def views_of_balls(count: int = 10) -> Views:
     """Photos of the balls, every fifth held out by the input itself, with a few points on the balls."""
     cameras = cameras_around(count)
@@ -90,7 +97,7 @@ def write_photos_with_cameras(folder: Path, count: int = 10) -> Path:
     cameras = cameras_around(count)
     for n, camera in enumerate(cameras):
         name = f"images/{n:02d}.png"
-        Image.fromarray(photo(camera)).save(folder / name)
+        Image.fromarray(cut_out(camera)).save(folder / name)
         pose = np.linalg.inv(camera.world_to_camera) @ opengl
         frames.append({"file_path": name, "transform_matrix": pose.tolist()})
     lens = cameras[0].intrinsics
