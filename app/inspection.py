@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from app.inspection_photos import describe_photos, print_photos
 from app.inspection_points import describe_points, print_points
-from recon.inputs import CrossSections, Input, Label, Plane, PointCloud
+from app.inspection_views import describe_views, print_views
+from recon.inputs import CrossSections, Input, Label, Photos, Plane, PointCloud, Views
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,7 +21,7 @@ ROWS_SHOWN = 60
 
 def describe(of: Input, path: Path, format_name: str) -> dict[str, Any]:
     """The facts of an input, of JSON's own types alone; lengths are in the user's `unit`. Those of points:
-    `describe_points`; those of cross-sections:
+    `describe_points`, of views: `describe_views`, of photos: `describe_photos`; those of cross-sections:
 
     `kind` is "label volume", "contours" or "terrain". `extent` bounds the contours, those traced around the pixels of a
     volume's kept slices included. `plane_distance` is that between neighbouring parallel planes along their normal,
@@ -27,6 +29,10 @@ def describe(of: Input, path: Path, format_name: str) -> dict[str, Any]:
     """
     if isinstance(of, PointCloud):
         return describe_points(of, path, format_name)
+    if isinstance(of, Views):
+        return describe_views(of, path, format_name)
+    if isinstance(of, Photos):
+        return describe_photos(of, path, format_name)
     sections, planes = of, of.planes
     kind = "terrain" if sections.is_terrain else "contours" if sections.volume is None else "label volume"
     return {
@@ -52,8 +58,9 @@ def describe(of: Input, path: Path, format_name: str) -> dict[str, Any]:
 
 def print_description(description: dict[str, Any], console: Console) -> None:
     """Prints what `describe` gives as tables: the input, its labels, and what was odd about it."""
-    if description["kind"] == "points":
-        print_points(description, console)
+    printers = {"points": print_points, "views": print_views, "photos": print_photos}
+    if description["kind"] in printers:
+        printers[description["kind"]](description, console)
         return
     from rich.table import Table
 

@@ -308,6 +308,7 @@ def _frame(image: PosedImage, max_size: int) -> _Frame:
     lens = lens.resized(*size)
     _check_lens(lens, image.file)
     mask = image.mask or mask_beside(image.file)
+    mask = None if mask == image.labels else mask
     try:
         return _Frame(replace(image, mask=mask), facts, upright, lens, straightened(lens))
     except ValueError as problem:
