@@ -10,7 +10,7 @@ import numpy as np
 
 from recon.errors import UserError
 from recon.formats.meshes import float32_loses, mesh_format_of, read_scene, whole, write_scene
-from recon.formats.splats import Y_DOWN, is_splats, read_splats, splat_format_of, write_splats
+from recon.formats.splats import Y_DOWN, float32_shifts, is_splats, read_splats, splat_format_of, write_splats
 from recon.gaussians.cleaning import SplatCleaning, kept
 from recon.scene import Scene
 from render.meshes import own_colors
@@ -140,7 +140,7 @@ def what_splats_lose(scene: Scene, target: Path) -> list[str]:
         lost.append(f"{row.name} has one upward direction: the Gaussians were turned to it")
     if row.up is not None and scene.frame.unit != "unknown":
         lost.append(f"{row.name} names no unit; its numbers are {scene.frame.unit}")
-    if not row.keeps_far and float32_loses(scene.frame.to_user(gaussians.means)):
+    if not row.keeps_far and float32_shifts(scene):
         lost.append(f"{row.name} holds float32 at best: this far from the origin places lose digits; PLY keeps them")
     return lost
 

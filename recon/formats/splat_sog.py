@@ -39,6 +39,7 @@ from recon.scene import Frame, Scene
 LARGEST_META = 1 << 20
 LARGEST_PALETTE = 1 << 16
 PALETTE_COLUMNS = 64
+SMALLEST_PALETTE = 1024
 SMALLEST_SHARE = 4
 """Gaussians to a row of the palette at least, on average."""
 BANDS = {3: 1, 8: 2, 15: 3}
@@ -116,7 +117,7 @@ def _encoded_harmonics(
     count, coefficients = rest.shape[:2]
     if not coefficients:
         return {}
-    entries = min(LARGEST_PALETTE, max(PALETTE_COLUMNS, count // SMALLEST_SHARE))
+    entries = min(LARGEST_PALETTE, max(SMALLEST_PALETTE, count // SMALLEST_SHARE))
     rows, labels = palette(np.ascontiguousarray(rest).reshape(count, -1), entries, np.random.default_rng(0))
     values, codes = codebook(rows)
     lines = -(-len(rows) // PALETTE_COLUMNS)

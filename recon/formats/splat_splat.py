@@ -51,7 +51,8 @@ def write(scene: Scene, path: Path) -> None:
         UserError: the scene holds no Gaussians.
     """
     gaussians = turned(scene, Y_DOWN)
-    gaussians = gaussians.subset(np.argsort(-gaussians.log_scales.sum(axis=1) - np.log(gaussians.opacities)))
+    log_weight = gaussians.log_scales.sum(axis=1) - np.logaddexp(0, -gaussians.opacity_logits)  # of volume * opacity
+    gaussians = gaussians.subset(np.argsort(-log_weight))
     rows = np.zeros(len(gaussians), ROW)
     rows["mean"] = gaussians.means
     rows["scale"] = gaussians.scales

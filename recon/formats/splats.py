@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from recon.errors import UserError
-from recon.formats.meshes import float32_loses, shortest_turn
+from recon.formats.meshes import shortest_turn
 from recon.formats.ply_elements import elements_of
 from recon.formats.untrusted import failures_named
 from recon.gaussians.cleaning import is_finite
@@ -34,6 +34,9 @@ AXES_TURN = np.diag([1.0, -1.0, -1.0])
 
 SOG_META = "meta.json"
 SOG_META_READ = 1 << 16
+
+VISIBLE_SHIFT = 0.05
+"""Of the median size of the Gaussians."""
 
 OPAQUE = 16.0
 """The largest opacity logit that is kept: beyond it float32 opacity is 1."""
@@ -144,7 +147,7 @@ def _ply_format(path: Path) -> SplatFormat:
 
 def placed(scene: Scene) -> tuple[Gaussians, Float64[np.ndarray, "3"]]:
     """The scene's Gaussians in the user's coordinates less an offset, and that offset: zero, except where float32 would
-    lose the coordinates.
+    shift them visibly.
 
     Raises:
         UserError: the scene holds no Gaussians.
@@ -152,9 +155,17 @@ def placed(scene: Scene) -> tuple[Gaussians, Float64[np.ndarray, "3"]]:
     if scene.gaussians is None or not len(scene.gaussians):
         raise UserError("the scene holds no Gaussians; there is nothing to write")
     frame = scene.frame
-    centers = frame.to_user(scene.gaussians.means)
-    offset = (centers.min(0) + centers.max(0)) / 2 if float32_loses(centers) else np.zeros(3)
+    offset = frame.to_user(scene.gaussians.means).mean(axis=0) if float32_shifts(scene) else np.zeros(3)
     return scene.gaussians.transformed(frame.scale, frame.rotation, frame.translation - offset), offset
+
+
+def float32_shifts(scene: Scene) -> bool:
+    """Whether float32 user coordinates may move a Gaussian by a visible part of its size, as they do far from the
+    origin."""
+    assert scene.gaussians is not None
+    farthest = np.abs(scene.frame.to_user(scene.gaussians.means)).max()
+    size = scene.frame.scale * float(np.median(scene.gaussians.scales.max(axis=1)))
+    return float(np.spacing(np.float32(farthest))) / 2 > VISIBLE_SHIFT * size
 
 
 def turned(scene: Scene, up: tuple[float, float, float]) -> Gaussians:

@@ -40,7 +40,9 @@ class Gaussians:
     @property
     def opacities(self) -> Float32[np.ndarray, "n"]:
         """Opacity at the centres, in (0, 1)."""
-        return 1 / (1 + np.exp(-self.opacity_logits))
+        from scipy.special import expit
+
+        return expit(self.opacity_logits)
 
     @property
     def rotations(self) -> Float32[np.ndarray, "n 4"]:

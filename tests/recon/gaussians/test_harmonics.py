@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.special import sph_harm_y
 from scipy.spatial.transform import Rotation
+from scipy.special import sph_harm_y
 
 from recon.gaussians.harmonics import basis, rotation_matrix
 from recon.gaussians.model import Gaussians
