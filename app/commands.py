@@ -82,21 +82,25 @@ def export(
     blender: Path | None = None,
     fresh: bool = False,
     texture: int | None = None,
+    splats: tyro.conf.OmitArgPrefixes[SplatCleaning] = SplatCleaning(),  # noqa: B008 - frozen
 ) -> None:
     """Writes a run's result for another program.
 
     Args:
         run: Folder of the run.
-        to: blender, glb, obj, ply, stl or usd.
+        to: blender, html; of meshes: glb, obj, ply, stl, usd; of splats: splats-ply, splats-compressed, splats-glb,
+            splat, spz, sog; of photos: transforms.
         out: File or folder to write; in the run's folder export by default.
         blender: A Blender, or a Python that has bpy, to write scene.blend with.
         fresh: Replace a folder that is no earlier export.
         texture: Bake the points' colours into a texture of so many texels a side (blender, glb, obj).
+        splats: Which splats are kept.
     """
     import app.export
     from app.run_input import input_again
 
-    written = app.export.export(run, to, out, input_again(run), blender, fresh, texture)
+    check_ranges(splats)
+    written = app.export.export(run, to, out, input_again(run), blender, fresh, texture, splats)
     for note in written.notes:
         sys.stderr.write(f"note: {note}\n")
     print(written.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,20 +11,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.conversion import what_is_lost
-from app.kinds import kind_of
+from app.export_splats import SPLAT_SUFFIXES, cleaned, write_page, write_splat_file
+from app.export_transforms import known_points, require_views, write_transforms
+from app.kinds import MethodInput, kind_of
 from recon.errors import UserError
 from recon.files import file_names, replacing
 from recon.formats import glb
-from recon.formats.meshes import mesh_format_of, parts, whole, write_scene
+from recon.formats.meshes import METRES, mesh_format_of, parts, shortest_turn, whole, write_scene
 from recon.formats.ply_points import write_points
 from recon.formats.scene_folder import read_scene_folder
-from recon.inputs import Input, PointCloud
+from recon.formats.splats import write_splats
+from recon.gaussians.cleaning import SplatCleaning
+from recon.inputs import PointCloud, Views
 from recon.scene import Scene
 
 SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usd": ".usdc"}
-SPLATS = ("splats-ply", "splats-compressed", "splats-glb", "splat", "spz", "sog", "html")
 TEXTURED = ("blender", "glb", "obj")
-TARGETS = ("blender", *SUFFIXES, *SPLATS, "transforms")
+TARGETS = ("blender", *SUFFIXES, *SPLAT_SUFFIXES, "html", "transforms")
 BLENDER_VARIABLE = "RELIEF_BLENDER"
 BLENDER_SECONDS = 900
 SIGNATURE = "Exported by Relief"
@@ -41,31 +45,48 @@ def export(
     run_dir: Path,
     to: str,
     out: Path | None = None,
-    input: Input | None = None,
+    input: MethodInput | None = None,
     blender: Path | None = None,
     fresh: bool = False,
     texture: int | None = None,
+    cleaning: SplatCleaning | None = None,
 ) -> Export:
     """Writes the scene of a run for the target `to`, at `out` or in the run's folder `export`.
 
-    `input` is what the run was made of, for a Blender export, and for a texture of `texture` texels a side in the
-    colours of its points. `blender` is a Blender executable or a Python that has bpy, by default what RELIEF_BLENDER
-    names: with it the folder holds scene.blend too. What stands at `out` is replaced only when all is written; a folder
-    there must be an earlier export, or `fresh`.
+    `input` is what the run was made of, for Blender, for the photos of `transforms`, and for a texture of `texture`
+    texels a side in the colours of its points. `blender` is a Blender executable or a Python that has bpy, by default
+    what RELIEF_BLENDER names: with it the folder holds scene.blend too. `cleaning` says which splats are kept. What
+    stands at `out` is replaced only when all is written; a folder there must be an earlier export, or `fresh`.
 
     Raises:
-        UserError: the target is unknown or needs another kind of run, the run has no mesh, `out` is in use for
-            something else, or Blender is not found or fails.
+        UserError: the target is unknown or needs another kind of run, `out` is in use for something else, or Blender is
+            not found or fails.
     """
-    _check_target(run_dir, to)
+    if to not in TARGETS:
+        raise UserError(f"--to {to}: there is no such target; choose one of {', '.join(TARGETS)}")
     scene = read_scene_folder(run_dir / "scene")
+    _check_holds(scene, run_dir, to)
+    scene = cleaned(scene, cleaning or SplatCleaning())
     if texture is not None:
         scene = _textured(scene, to, input, texture)
-    if to == "blender":
-        folder = out or run_dir / "export" / "blender"
-        _check_folder(folder, fresh)
-        named = blender or (Path(os.environ[BLENDER_VARIABLE]) if os.environ.get(BLENDER_VARIABLE) else None)
-        return Export(_write_blender_folder(run_dir, scene, input, folder, named), [])
+    if to in SPLAT_SUFFIXES:
+        path = out or run_dir / "export" / f"{run_dir.resolve().name}{SPLAT_SUFFIXES[to]}"
+        return Export(path, [*scene.notes, *write_splat_file(scene, to, path)])
+    if to in SUFFIXES:
+        return _export_mesh(scene, run_dir, to, out, fresh)
+    folder = out or run_dir / "export" / to
+    _check_folder(folder, fresh)
+    if to == "html":
+        return Export(folder, [*scene.notes, *write_page(scene, run_dir.resolve().name, folder, SIGNATURE)])
+    if to == "transforms":
+        write_transforms(scene, require_views(input, run_dir), folder, SIGNATURE)
+        return Export(folder, [])
+    named = blender or (Path(os.environ[BLENDER_VARIABLE]) if os.environ.get(BLENDER_VARIABLE) else None)
+    return Export(_write_blender_folder(run_dir, scene, input, folder, named), list(scene.notes))
+
+
+def _export_mesh(scene: Scene, run_dir: Path, to: str, out: Path | None, fresh: bool) -> Export:
+    """One file of all objects, or a folder of a file for each."""
     path = out or run_dir / "export" / f"{run_dir.resolve().name}{SUFFIXES[to]}"
     if path.suffix == "" or path.is_dir():
         return Export(_write_objects(scene, path, SUFFIXES[to], fresh), [])
@@ -86,7 +107,7 @@ def _pass_points_on(scene: Scene, path: Path) -> list[str]:
     return [f"the run's {len(scene.points.points):,} points are in {points}"]
 
 
-def _textured(scene: Scene, to: str, input: Input | None, size: int) -> Scene:
+def _textured(scene: Scene, to: str, input: MethodInput | None, size: int) -> Scene:
     """The scene's mesh with the points' colours as its texture."""
     from recon.surface.texture import textured
 
@@ -98,13 +119,15 @@ def _textured(scene: Scene, to: str, input: Input | None, size: int) -> Scene:
     return replace(scene, mesh=textured(whole(scene), cloud, size), objects={}, labels=())
 
 
-def _check_target(run_dir: Path, to: str) -> None:
-    if to in SPLATS:
+def _check_holds(scene: Scene, run_dir: Path, to: str) -> None:
+    """Refuses a target for what the run has not made."""
+    if to in SPLAT_SUFFIXES and scene.gaussians is None:
         raise UserError(f"--to {to}: {run_dir} holds no splats; they come from photos, with a method that trains them")
-    if to == "transforms":
+    if to == "transforms" and not scene.cameras:
         raise UserError(f"--to transforms: {run_dir} holds no cameras; they come from photos")
-    if to not in TARGETS:
-        raise UserError(f"--to {to}: there is no such target; choose one of {', '.join(TARGETS)}")
+    if to in SUFFIXES and not scene.has_mesh:
+        fitting = ", ".join((*SPLAT_SUFFIXES, "html", "blender"))
+        raise UserError(f"--to {to}: {run_dir} holds splats and no mesh; choose one of {fitting}")
 
 
 def _check_folder(folder: Path, fresh: bool) -> None:
@@ -135,14 +158,22 @@ def _write_objects(scene: Scene, folder: Path, suffix: str, fresh: bool) -> Path
     return folder
 
 
-def _write_blender_folder(run_dir: Path, scene: Scene, input: Input | None, folder: Path, blender: Path | None) -> Path:
-    """scene.glb, contours.json or points.ply, cameras.json, import_relief.py, README.txt; scene.blend where there is a
-    Blender."""
+def _write_blender_folder(
+    run_dir: Path, scene: Scene, input: MethodInput | None, folder: Path, blender: Path | None
+) -> Path:
+    """scene.glb or frame.json, contours.json or points.ply, splats.ply, cameras.json, import_relief.py, README.txt;
+    scene.blend where there is a Blender."""
     launch = None if blender is None else _launch_command(blender)
     with replacing(folder) as partial:
         partial.mkdir()
-        glb.write(scene, partial / "scene.glb")
+        if scene.has_mesh:
+            glb.write(scene, partial / "scene.glb")
+        else:
+            _write_frame(scene, partial / "frame.json")
         beside = input if scene.points is None else scene.points
+        if scene.gaussians is not None:
+            write_splats(scene, partial / "splats.ply")
+            beside = known_points(scene, input if isinstance(input, Views) else None)
         if beside is not None:
             kind_of(beside).write_for_blender(beside, partial)
         if (run_dir / "scene" / "cameras.json").is_file():
@@ -152,6 +183,15 @@ def _write_blender_folder(run_dir: Path, scene: Scene, input: Input | None, fold
         if launch is not None:
             _run_blender(launch, partial)
     return folder
+
+
+def _write_frame(scene: Scene, path: Path) -> None:
+    """What scene.glb says where there is a mesh: the unit, an offset that makes coordinates small, and the matrix from
+    the user's coordinates, less the offset, to Blender's Z-up metres."""
+    frame = scene.frame
+    matrix = METRES.get(frame.unit, 1.0) * shortest_turn(frame.up, (0.0, 0.0, 1.0))
+    facts = {"unit": frame.unit, "offset": frame.translation.tolist(), "to_blender": matrix.tolist()}
+    path.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _launch_command(blender: Path) -> list[str]:
@@ -197,9 +237,11 @@ def _readme(run_dir: Path, scene: Scene) -> str:
     scale = "one unit is taken as one metre" if unit == "unknown" else f"{unit}, scaled to metres by the root node"
     return f"""{SIGNATURE} from {run_dir.resolve().name}.
 
-scene.glb         the meshes: glTF 2.0, Y-up, metres, linear colours
+scene.glb         the meshes: glTF 2.0, Y-up, metres, linear colours (a run without a mesh has frame.json instead)
+splats.ply        the splats (of a run from photos) in the user's coordinates, for add-ons that draw them: Blender's own
+                  PLY import keeps their attributes but shows points
 contours.json     the input's contours in the user's coordinates (where the input was there)
-points.ply        the points (of a run from points), in the user's coordinates less the offset in points.json
+points.ply        the points (of a run from points or photos), in the user's coordinates less the offset in points.json
 cameras.json      the input's cameras, OpenCV axes, in the user's coordinates (where the run has cameras)
 import_relief.py  brings all of it into Blender 4.2 or newer
 scene.blend       the same, already imported (where a Blender was given)

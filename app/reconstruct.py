@@ -12,12 +12,11 @@ import msgspec
 import tyro
 
 from app.arguments import input_first, parse, parse_some, value_of
-from app.kinds import InputType, kind_of, type_for_methods, type_read_with
+from app.kinds import InputType, MethodInput, kind_of, type_for_methods, type_read_with
 from app.run_input import Given, given
 from app.runs import InputRecord, Request, RunRecord, digest, folder_for, versions, write_record
 from recon.errors import UserError
 from recon.formats import InputOptions, options_type_of, read
-from recon.inputs import Input
 from recon.limits import require_memory
 from recon.methods import METHODS, Method, method_named
 from recon.progress import spoken
@@ -59,7 +58,7 @@ class _Job:
     """A run on its way: what was asked, what was read, and the record that grows."""
 
     options: Options
-    input: Input
+    input: MethodInput
     method: Method
     folder: Path
     record: RunRecord
@@ -228,7 +227,7 @@ def _conclude(job: _Job, scene: Scene, train: Trainer) -> None:
     write_record(job.folder, record)
 
 
-def _metrics(scene: Scene, input: Input) -> dict[str, Any]:
+def _metrics(scene: Scene, input: MethodInput) -> dict[str, Any]:
     """How well the result agrees with the input, and what its meshes and splats are like."""
     from recon.formats.meshes import whole
     from recon.surface.facts import mesh_facts

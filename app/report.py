@@ -15,7 +15,7 @@ import numpy as np
 
 from app import report_plots
 from app.distance_scale import css_gradient
-from app.kinds import kind_of
+from app.kinds import MethodInput, kind_of
 from app.markup import Child, Markup, element, joined, picture, table
 from app.report_evidence import Evidence
 from app.report_pictures import (
@@ -30,7 +30,6 @@ from app.report_poses import pose_section
 from app.run_input import poses_of
 from recon.files import replacing
 from recon.formats.meshes import parts
-from recon.inputs import Input
 from recon.scene import Scene
 from render.cameras import Camera
 from render.meshes import to_bytes
@@ -40,7 +39,7 @@ DISTANCE_SCALE = 1.2  # the size of the picture of distances beside that of a si
 ELEVATION = 20.0  # degrees that the result is seen from where there is no input
 
 
-def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, input: Input | None) -> Path:
+def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, input: MethodInput | None) -> Path:
     """Writes the run's report.html and preview.png and gives the page's path.
 
     `run` is what run.json holds, `scene` what the run yielded, `input` what it was made of, None where that is gone.

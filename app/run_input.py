@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.kinds import MethodInput
 from app.runs import InputRecord, Request, RunRecord, digest, folder_for, read_record, versions, write_record
 from recon.formats import read
 from recon.formats.options import PhotoOptions, ViewOptions
@@ -27,7 +28,7 @@ POSES = "poses"
 class Given(NamedTuple):
     """What a method is given, and the folder that its cameras were found in, where they were found by Relief."""
 
-    input: Input
+    input: MethodInput
     poses: Path | None = None
 
 
@@ -44,7 +45,7 @@ def given(input: Input, source: InputRecord) -> Given:
     return Given(_split(input, source))
 
 
-def input_again(run: Path) -> Input | None:
+def input_again(run: Path) -> MethodInput | None:
     """The input of a run as its method was given it; None where it, or the cameras found for it, are not there any
     more or are others now.
 
@@ -75,7 +76,7 @@ def poses_of(run: Path, noted: str | None) -> Path | None:
     return next((place for place in places if (place / "run.json").is_file()), None)
 
 
-def _split(input: Input, source: InputRecord) -> Input:
+def _split(input: MethodInput, source: InputRecord) -> MethodInput:
     if isinstance(input, Views) and isinstance(source.options, ViewOptions | PhotoOptions):
         return split(input, source.options.train_views, source.options.test_views)
     return input

@@ -19,7 +19,8 @@ In Blender: open this file in the Scripting workspace and run it. From a shell:
 
     blender --background --python import_relief.py -- --save scene.blend
 
-Reads `scene.glb`, and `contours.json`, `points.ply` and `cameras.json` where they are there, beside this file and makes
+Reads `scene.glb` (or `frame.json`, where there is no mesh), and `contours.json`, `points.ply` and `cameras.json` where
+they are there, beside this file and makes
 the collection "Relief": the objects in metres, Z-up, without location, rotation or scale left on them; the input's
 contours as curves, or its points; the cameras; one more camera that sees it all, and a light.
 
@@ -63,22 +64,25 @@ def this_folder():
 def import_folder(folder):
     """Imports what lies in the folder; gives the new collection."""
     collection = new_collection("Relief", bpy.context.scene.collection)
-    unit, offset, to_blender = frame_of(folder / "scene.glb")
+    unit, offset, to_blender = frame_of(folder)
     collection["offset"], collection["unit"] = offset, unit
     set_units(unit)
-    objects = import_objects(folder / "scene.glb", new_collection("Objects", collection))
-    low, high = bounds(objects)
+    shown = []
+    if (folder / "scene.glb").is_file():
+        shown = import_objects(folder / "scene.glb", new_collection("Objects", collection))
+    if (folder / "points.json").is_file():
+        facts = json.loads((folder / "points.json").read_text(encoding="utf-8"))
+        shift = [theirs - ours for theirs, ours in zip(facts["offset"], offset, strict=True)]
+        cloud = new_collection("Points", collection)
+        points = add_points(folder / "points.ply", to_blender, to_blender @ Vector(shift), facts["radius"], cloud)
+        shown = shown or [points]
+    low, high = bounds(shown)
     size = (high - low).length
     if (folder / "contours.json").is_file():
         contours = json.loads((folder / "contours.json").read_text(encoding="utf-8"))
         shift = [theirs - ours for theirs, ours in zip(contours["offset"], offset, strict=True)]
         lines = new_collection("Contours", collection)
         add_contours(contours["contours"], to_blender, to_blender @ Vector(shift), 0.0015 * size, lines)
-    if (folder / "points.json").is_file():
-        facts = json.loads((folder / "points.json").read_text(encoding="utf-8"))
-        shift = [theirs - ours for theirs, ours in zip(facts["offset"], offset, strict=True)]
-        cloud = new_collection("Points", collection)
-        add_points(folder / "points.ply", to_blender, to_blender @ Vector(shift), facts["radius"], cloud)
     if (folder / "cameras.json").is_file():
         cameras = json.loads((folder / "cameras.json").read_text(encoding="utf-8"))["cameras"]
         add_cameras(cameras, to_blender, offset, 0.05 * size, new_collection("Cameras", collection))
@@ -86,10 +90,14 @@ def import_folder(folder):
     return collection
 
 
-def frame_of(path):
-    """The export's unit, the offset that all vertices lack, and the 3x3 matrix from the user's coordinates, less the
-    offset, to Blender's: first the root node's to glTF's Y-up metres, then the importer's (x, y, z) -> (x, -z, y)."""
-    with path.open("rb") as file:
+def frame_of(folder):
+    """The export's unit, the offset that all coordinates lack, and the 3x3 matrix from the user's coordinates, less the
+    offset, to Blender's: what frame.json says, or for a GLB first the root node's to glTF's Y-up metres, then the
+    importer's (x, y, z) -> (x, -z, y)."""
+    if (folder / "frame.json").is_file():
+        facts = json.loads((folder / "frame.json").read_text(encoding="utf-8"))
+        return facts["unit"], facts["offset"], Matrix(facts["to_blender"])
+    with (folder / "scene.glb").open("rb") as file:
         length = struct.unpack("<4sIIII", file.read(20))[3]
         document = json.loads(file.read(length))
     root = document["nodes"][0]
@@ -168,7 +176,8 @@ def add_contours(contours, to_blender, location, thickness, collection):
 
 
 def add_points(path, to_blender, location, radius, collection):
-    """The points as a mesh of vertices alone, drawn as balls; they show the input and are left out of renders."""
+    """The points as a mesh of vertices alone, drawn as balls; they show the input and are left out of renders. Gives
+    their object."""
     collection.hide_render = True
     bpy.ops.wm.ply_import(filepath=str(path), forward_axis="Y", up_axis="Z")
     item = bpy.context.view_layer.objects.active
@@ -180,6 +189,8 @@ def add_points(path, to_blender, location, radius, collection):
     balls = item.modifiers.new("balls", "NODES")
     balls.node_group = ball_nodes(radius * to_blender.to_scale()[0], point_material(colors))
     move_to(item, collection)
+    bpy.context.view_layer.update()
+    return item
 
 
 def ball_nodes(radius, material):

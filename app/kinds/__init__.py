@@ -57,6 +57,7 @@ class Kind(Protocol):
         ...
 
 
+MethodInput = CrossSections | PointCloud | Views  # what methods are given: photos become views first
 InputType = type[CrossSections] | type[PointCloud] | type[Views] | type[Photos]
 
 KINDS: dict[InputType, str] = {
@@ -78,5 +79,5 @@ def type_read_with(options: type[InputOptions]) -> InputType:
 
 
 def type_for_methods(input: InputType) -> InputType:
-    """The class of what methods are given: photos become views first."""
+    """The class of what methods are given for an input of that class."""
     return Views if input is Photos else input

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from app.kinds import kind_of
+from app.kinds import MethodInput, kind_of
 from app.run_input import input_again
 from app.runs import read_record
 from recon.errors import UserError
@@ -18,7 +18,7 @@ from recon.formats.meshes import holds_mesh, read_scene
 from recon.formats.scene_folder import read_scene_folder
 from recon.formats.splats import is_splats, read_splats
 from recon.gaussians.model import Gaussians
-from recon.inputs import Input, Views
+from recon.inputs import Photos, Views
 from recon.scene import Scene
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Content:
 
     name: str
     scene: Scene
-    input: Input | None = None
+    input: MethodInput | None = None
     notes: tuple[str, ...] = ()
     reading: InputOptions | None = None
 
@@ -102,6 +102,8 @@ def load(path: Path, options: InputOptions | None = None) -> Content:
     if holds_mesh(path):
         return Content(path.name, _welded(read_scene(path)))
     input = read(path, options)
+    if isinstance(input, Photos):
+        raise UserError(f"{path}: these photos have no cameras yet; `reconstruct {path}` finds them and shows all")
     return Content(path.name, Scene(), input, input.notes, options or kind_of(input).OPTIONS())
 
 

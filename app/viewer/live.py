@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import deque
 
+from app.kinds import MethodInput
 from app.viewer.content import Content
 from app.viewer.facts import facts, literal
 from app.viewer.page import Page
@@ -19,7 +20,6 @@ from app.viewer.server import directions, start_server
 from app.viewer.serving import wait_for_interrupt
 from app.viewer.splats import MOST_LIVE, page_gaussians
 from app.viewer.surfaces import surfaces_of
-from recon.inputs import Input
 from recon.progress import Progress
 from recon.scene import Scene
 
@@ -39,7 +39,7 @@ class LivePreview:
         UserError: as `start_server`, or the input is empty.
     """
 
-    def __init__(self, name: str, input: Input, host: str = "127.0.0.1", port: int = 8080):
+    def __init__(self, name: str, input: MethodInput, host: str = "127.0.0.1", port: int = 8080):
         bounds = Content(name, Scene(), input).bounds()
         self._server = start_server(host, port)
         self.port = self._server.get_port()

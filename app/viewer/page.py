@@ -9,7 +9,7 @@ import numpy as np
 import viser
 from jaxtyping import Float
 
-from app.kinds import kind_of
+from app.kinds import MethodInput, kind_of
 from app.viewer.controls import LabelControls, SectionControls
 from app.viewer.measure import MeasureTool
 from app.viewer.splats import MOST_SHOWN, SplatLayer
@@ -17,7 +17,6 @@ from app.viewer.stills import Stills
 from app.viewer.surfaces import Color, Surface, SurfaceLayer
 from app.viewer.viewpoint import ViewControls, nearest_axis, overview
 from recon.gaussians.model import Gaussians
-from recon.inputs import Input
 from recon.scene import Frame
 
 PANEL_WIDTH = 320
@@ -66,7 +65,7 @@ class Page:
         bounds: Float[np.ndarray, "2 3"],
         unit: str,
         up: tuple[float, float, float],
-        input: Input | None = None,
+        input: MethodInput | None = None,
     ):
         self.server = server
         self.frame = Frame.fitting(bounds, unit, up)

@@ -34,9 +34,12 @@ class Stills:
         self._lock = threading.Lock()
         self._timers: dict[int, threading.Timer] = {}
         self._shown: set[int] = set()
-        server.on_client_connect(lambda client: client.camera.on_update(lambda _: self._moved(client)))
+        server.on_client_connect(self._watch)
         server.on_client_disconnect(lambda client: self._forget(client.client_id))
         layer.at_rest.on_update(lambda _: self.renew())
+
+    def _watch(self, client: viser.ClientHandle) -> None:
+        client.camera.on_update(lambda _: self._moved(client))
 
     def renew(self) -> None:
         """Draws again for every browser, because what is shown has changed."""
