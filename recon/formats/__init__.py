@@ -73,7 +73,7 @@ FORMATS: tuple[Format, ...] = (
         "recon.formats.transforms_json",
         ("transforms.json", *(f"transforms_{part}.json" for part in ("train", "val", "test"))),
         ViewOptions,
-        holds=(("transforms.json",), ("transforms_*.json",)),
+        holds=(("transforms.json",), *((f"transforms_{part}.json",) for part in ("train", "val", "test"))),
     ),
     Format(
         "COLMAP model",
@@ -82,7 +82,7 @@ FORMATS: tuple[Format, ...] = (
         ViewOptions,
         holds=tuple(
             (f"{place}cameras.{suffix}", f"{place}images.{suffix}")
-            for place in ("", "sparse/", "sparse/*/", "colmap/sparse/*/", "dense/sparse/")
+            for place in ("", "[0-9]/", "sparse/", "sparse/[0-9]/", "colmap/sparse/[0-9]/", "dense/sparse/")
             for suffix in ("bin", "txt")
         ),
     ),

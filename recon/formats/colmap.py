@@ -51,7 +51,7 @@ def _model_folder(root: Path) -> tuple[Path, list[str]]:
     """The folder of the model, and the names of smaller ones beside it."""
     for place in MODEL_PLACES:
         base = root / place
-        numbered = sorted(folder for folder in base.iterdir() if folder.is_dir()) if place and base.is_dir() else []
+        numbered = sorted(base.glob("[0-9]")) + sorted(base.glob("[0-9][0-9]"))
         models = [folder for folder in (base, *numbered) if _images_file(folder) is not None]
         if models:
             largest = max(models, key=_image_count)
