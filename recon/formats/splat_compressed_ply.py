@@ -119,7 +119,8 @@ def _fractions(packed: UInt32[np.ndarray, "n"], bits: tuple[int, int, int]) -> F
     """Three numbers of so many bits each, the last one lowest, from 0 to 1."""
     a, b, c = bits
     parts = packed >> (b + c), packed >> c, packed
-    return np.stack([(part & (1 << n) - 1) / np.float32((1 << n) - 1) for part, n in zip(parts, bits, strict=True)], 1)
+    most = [(1 << n) - 1 for n in bits]
+    return np.stack([(part & m).astype(np.float32) / m for part, m in zip(parts, most, strict=True)], axis=1)
 
 
 def _packed(fractions: Float32[np.ndarray, "n 3"], bits: tuple[int, int, int]) -> UInt32[np.ndarray, "n"]:
@@ -160,5 +161,5 @@ def _harmonics(file: PlyFile, path: Path, count: int) -> Float32[np.ndarray, "n 
     values[[0, 255]] = -4, 4
     sh = np.empty((count, k, 3), np.float32)
     for i, column in enumerate(columns):
-        sh[:, i % k, i // k] = values.astype(np.float32)[column]
+        sh[:, i % k, i // k] = values.astype(np.float32)[column.astype(np.uint8)]
     return sh

@@ -162,8 +162,9 @@ def _decoded(path: Path, load: Load) -> Scene:
     if not first and meta["version"] != 2:
         raise UserError(f"{path}: is of SOG version {plain(meta['version'])}; Relief reads 1 and 2")
     count = int(meta["means"]["shape"][0] if first else meta["count"])
-    degree = 3 if "shN" in meta else 0
-    check_memory(path, count, degree)
+    if count < 1:
+        raise UserError(f"{path}: holds no Gaussian: its meta data count {count}")
+    check_memory(path, count, degree=3 if "shN" in meta else 0)
 
     def pixels(attribute: str, number: int = 0) -> UInt8[np.ndarray, "n 4"]:
         name = str(meta[attribute]["files"][number])
@@ -189,7 +190,7 @@ def _means(
     said: dict[str, Any], low: UInt8[np.ndarray, "n 4"], high: UInt8[np.ndarray, "n 4"]
 ) -> Float32[np.ndarray, "n 3"]:
     steps = (high[:, :3].astype(np.float32) * 256 + low[:, :3]) / 65535
-    least, most = (np.array(said[end], np.float64) for end in ("mins", "maxs"))
+    least, most = (np.array(said[end], np.float64).reshape(3) for end in ("mins", "maxs"))
     logs = least + (most - least) * steps
     return (np.sign(logs) * np.expm1(np.abs(logs))).astype(np.float32)
 

@@ -39,6 +39,8 @@ HIGHEST_DEGREE_STORED = 4
 LARGEST_FIXED = (1 << 23) - 1
 MOST_FRACTIONAL_BITS = 20
 COLOR_SCALE = 0.15
+LONGEST_EXTENSIONS = 1 << 16
+"""What may follow the Gaussians in a gzip stream, to be passed over on the way to its check sum."""
 ZSTD_LEVEL = 3
 ZSTD_MAX_RATIO = 1 << 15
 """A block of a Zstandard frame that repeats one byte takes four bytes for at most 128 kB."""
@@ -142,8 +144,9 @@ def _read_gzip(path: Path, data: bytes) -> tuple[_Header, list[UInt8[np.ndarray,
     header = _checked(path, _Header(*HEADER.unpack(head)), len(data), GZIP_MAX_RATIO)
     sizes = header.sizes()
     body = expand.decompress(expand.unconsumed_tail, sum(sizes)) if sum(sizes) else b""
-    if len(body) < sum(sizes):
-        raise UserError(f"{path}: holds {len(body)} bytes of Gaussians, its header promises {sum(sizes)}")
+    expand.decompress(expand.unconsumed_tail, LONGEST_EXTENSIONS)
+    if len(body) < sum(sizes) or not (expand.eof or expand.unconsumed_tail):
+        raise UserError(f"{path}: is cut short: {len(body)} of {sum(sizes)} bytes of Gaussians, or the end, are there")
     ends = np.cumsum(sizes)
     return header, [np.frombuffer(body, np.uint8, size, end - size) for size, end in zip(sizes, ends, strict=True)]
 

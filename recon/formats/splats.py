@@ -23,7 +23,7 @@ from recon.formats.ply_elements import elements_of
 from recon.formats.untrusted import failures_named
 from recon.gaussians.cleaning import is_finite
 from recon.gaussians.model import Gaussians
-from recon.limits import require_memory
+from recon.limits import available_memory
 from recon.scene import Scene
 
 Y_DOWN, Y_UP = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
@@ -185,8 +185,12 @@ def check_memory(path: Path, count: int, degree: int) -> None:
     Raises:
         UserError: with what is needed and what is there.
     """
-    floats = 11 + 3 * (degree + 1) ** 2
-    require_memory(3.0 * 4 * floats * count, f"{path} says that it holds {count} Gaussians")
+    needed, free = 3 * 4.0 * (11 + 3 * (degree + 1) ** 2) * count, available_memory()
+    if free is not None and needed > free:
+        raise UserError(
+            f"{path}: says that it holds {count} Gaussians; they need about {needed / 1e9:.1f} GB of memory, "
+            f"{free / 1e9:.1f} GB are free"
+        )
 
 
 def _checked(scene: Scene, path: Path) -> Scene:

@@ -171,6 +171,7 @@ def test_a_single_gaussian_and_many_at_one_place(tmp_path, suffix):
         same = Gaussians(*(np.repeat(getattr(one, name), count, axis=0) for name in list(vars(one))[:5]))
         found = through(same, tmp_path / f"a{suffix}")
         assert len(found) == count
+        assert all(getattr(found, name).dtype == np.float32 for name in list(vars(one))[:5])
         assert worst(found.means, same.means) < 1e-3
 
 
