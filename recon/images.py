@@ -136,17 +136,17 @@ def _opened(file: Path) -> Iterator[Image]:
     from PIL import Image
 
     problems = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, Image.DecompressionBombError)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd tags, and of sizes that are checked below
-            with failures_named(file), Image.open(file, formats=FORMATS) as image:
+    with failures_named(file), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd tags, and of sizes that are checked below
+        try:
+            with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > LARGEST:
                     raise UserError(f"{file}: {image.width} x {image.height} pixels are more than a camera takes")
                 yield image
-    except Image.UnidentifiedImageError as problem:
-        raise UserError(f"{file}: is no picture that can be read; JPEG, PNG, TIFF, WebP and BMP can") from problem
-    except problems as problem:
-        raise UserError(f"{file}: is no sound picture ({plain(problem).rstrip('.')}); save it anew") from problem
+        except Image.UnidentifiedImageError as problem:
+            raise UserError(f"{file}: is no picture that can be read; JPEG, PNG, TIFF, WebP and BMP can") from problem
+        except problems as problem:
+            raise UserError(f"{file}: is no sound picture ({plain(problem).rstrip('.')}); save it anew") from problem
 
 
 def _as_rgb(image: Image) -> Image:
