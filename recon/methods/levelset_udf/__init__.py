@@ -96,8 +96,8 @@ def levelset_udf(cloud: PointCloud, config: LevelsetUdfConfig, train: Trainer) -
     if config.extractor == "published":
         mesh = _published(field, points, config.resolution, config.scene)
     else:
-        mesh, note = _by_sheets(field, points, config)
-        notes = (note, *notes)
+        mesh, told = _by_sheets(field, points, config, frame)
+        notes = (*told, *notes)
     denser = None if config.upsample is None else _points(field, cloud, config, config.upsample, train.seed)
     return Scene(mesh=carried(mesh, cloud), points=denser, frame=frame, notes=notes)
 
@@ -133,22 +133,30 @@ def _normalised(cloud: PointCloud) -> tuple[PointCloud, Frame]:
 
 
 def _by_sheets(
-    field: DistanceField, points: Float64[np.ndarray, "n 3"], config: LevelsetUdfConfig
-) -> tuple[trimesh.Trimesh, str]:
-    """The surface by Relief's extractor, and whether it is closed, and why."""
+    field: DistanceField, points: Float64[np.ndarray, "n 3"], config: LevelsetUdfConfig, frame: Frame
+) -> tuple[trimesh.Trimesh, list[str]]:
+    """The surface by Relief's extractor, whether it is closed, and why, and what noise the network has learnt."""
     import trimesh
 
-    from recon.methods.levelset_udf.extraction import NetworkSheets
+    from recon.methods.levelset_udf.extraction import sheets_of
     from recon.surface.sheets import surface_of
 
     wanted = True if config.closed else False if config.open else None
-    found = surface_of(NetworkSheets.trained(field, points), config.step, wanted)
+    nothing = "--method levelset-udf: no surface was found through the points; a larger --budget may find one"
+    try:
+        sheets, noise = sheets_of(field, points)
+    except ValueError as problem:
+        raise UserError(nothing) from problem
+    found = surface_of(sheets, config.step, wanted)
     if not len(found.mesh.faces):
-        raise UserError(
-            "--method levelset-udf: no surface was found through the points; a larger --budget may find one"
+        raise UserError(nothing)
+    notes = [f"levelset-udf: {'closed' if found.closed else 'open'}, {found.why}"]
+    if noise > 0:
+        notes.append(
+            f"levelset-udf: the points scatter by {frame.scale * noise:.3g} on what the network learnt; the surface is "
+            "that of patches through them (--extractor published takes the network's own)"
         )
-    mesh = trimesh.Trimesh(*found.mesh, process=False)
-    return mesh, f"levelset-udf: {'closed' if found.closed else 'open'}, {found.why}"
+    return trimesh.Trimesh(*found.mesh, process=False), notes
 
 
 def _published(

@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 
 from recon.errors import UserError
 from recon.inputs import PointCloud
 from recon.methods.levelset_udf import LevelsetUdfConfig, estimate, fit_to_minutes, levelset_udf
-from recon.methods.levelset_udf.extraction import NetworkSheets
+from recon.methods.levelset_udf.extraction import sheets_of
 from recon.methods.levelset_udf.field import DistanceField
 from recon.methods.levelset_udf.losses import OBJECT, SCENE, Weights, backpropagate, nearest
 from recon.methods.levelset_udf.plan import Plan
@@ -364,6 +365,25 @@ def test_reliefs_extractor_follows_the_network_not_the_cloud():
     assert scene.notes[0].startswith("levelset-udf: closed, ")
 
 
+def test_noise_that_the_network_has_learnt_is_taken_off_its_surface():
+    """A zero set that steps from the height of one noisy point of a disc to that of the next."""
+    cloud, spacing = disc(6000), np.sqrt(np.pi * 0.5**2 / 6000)
+    cloud[:, 2] = 0.4 * spacing * np.random.default_rng(0).standard_normal(6000)
+    points = PointCloud(cloud)
+    tree = KDTree(cloud[:, :2])
+    size, center = np.ptp(cloud, axis=0).max(), (cloud.min(0) + cloud.max(0)) / 2
+
+    def stepped(x, y, z):
+        x, y, z = size * np.stack([x, y, z]) + center[:, None]
+        return (z - cloud[tree.query(np.stack([x, y], 1))[1], 2]) / size
+
+    scene = levelset_udf(points, LevelsetUdfConfig(budget=1.0), Instead(Drawn(stepped)))
+    facts = mesh_facts(scene.mesh)
+    assert (facts.components, facts.boundary_loops, facts.euler_number, facts.non_manifold_edges) == (1, 1, 1, 0)
+    assert np.asarray(scene.in_user_frame().mesh.vertices)[:, 2].std() < 0.2 * spacing
+    assert "scatter by" in scene.notes[1]
+
+
 def test_more_points_are_given_when_asked_for():
     config = LevelsetUdfConfig(resolution=32, upsample=2.5, budget=1.0, extractor="published")
     scene = levelset_udf(PointCloud(disc(500)), config, Instead(Drawn(plane)))
@@ -396,7 +416,7 @@ def test_three_hundred_small_steps_find_a_bowl():
     field = Trainer()(DistanceStage(cloud, SMALL, OBJECT, 0.25, seed=0, device="cpu", width=128))
     assert field.evaluate(cloud)[0].mean() < 2e-3
     assert np.median(np.abs((normals_at(field, cloud) * normals).sum(1))) > 0.99
-    found = surface_of(NetworkSheets.trained(field, cloud), step=1.25)
+    found = surface_of(sheets_of(field, cloud)[0], step=1.25)
     vertices = np.asarray(found.mesh.vertices) - [0, 0, 0.25]
     assert not found.closed and np.abs(np.linalg.norm(vertices, axis=1) - 0.5).mean() < 3e-3
 
