@@ -28,6 +28,8 @@ EXAMINED = 960  # pixels along the longer side, in which sharpness shows
 COARSE = 3  # of these pixels in one of those in which motion is measured
 BLOCK = 64  # coarse pixels
 MOVED = 3.0  # coarse pixels, beyond which motion is measured from a new frame on
+NEIGHBOURS = 5  # chosen frames, against whose median sharpness
+BLURRED = 0.5  # of it is too little
 FEWEST = 3
 
 
@@ -52,14 +54,19 @@ def read(path: Path, options: PhotoOptions) -> Photos:
 
 
 def choose_frames(sharpness: Float64[np.ndarray, "n"], way: Float64[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
-    """The sharpest frame of each step of the way, ascending; at most `MOST`.
+    """The sharpest frame of each step of the way, ascending, less those that are blurred beside their neighbours; at
+    most `MOST`.
 
     `way` is how far the camera has come at each frame, never descending.
     """
+    from scipy.ndimage import median_filter
+
     steps = min(MOST, int((way[-1] - way[0]) / STEP) + 1)
     step = np.minimum(((way - way[0]) / max(way[-1] - way[0], 1e-12) * steps).astype(int), steps - 1)
     order = np.lexsort((-sharpness, step))  # by step, the sharpest of each first
-    return np.sort(order[np.unique(step[order], return_index=True)[1]])
+    chosen = np.sort(order[np.unique(step[order], return_index=True)[1]])
+    usual = median_filter(sharpness[chosen], size=NEIGHBOURS, mode="nearest")
+    return chosen[sharpness[chosen] >= BLURRED * usual]
 
 
 @dataclass(frozen=True)
