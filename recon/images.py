@@ -56,7 +56,8 @@ def examine(file: Path) -> PictureFacts:
         UserError: it is missing, no picture, or larger than `LARGEST`.
     """
     with _opened(file) as image:
-        orientation = image.getexif().get(ORIENTATION, 1)
+        known = image.format != "PNG" or "exif" in image.info  # else Pillow looks behind the pixels and decodes them
+        orientation = image.getexif().get(ORIENTATION, 1) if known else 1
         return PictureFacts(*image.size, orientation if orientation in range(1, 9) else 1)
 
 
