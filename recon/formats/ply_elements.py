@@ -112,7 +112,7 @@ def _header(path: Path, data: bytes) -> tuple[str, list[Element], list[str], int
         match line.split():
             case ["format", kind, _] if kind in FORMATS:
                 order = FORMATS[kind]
-            case ["element", name, count] if count.isdigit():
+            case ["element", name, count] if count.isdecimal():
                 elements.append(Element(name, int(count)))
             case ["property", "list", counts, kind, name] if elements and {counts, kind} <= SCALARS.keys():
                 elements[-1].properties.append(Property(name, SCALARS[kind], SCALARS[counts]))

@@ -128,11 +128,9 @@ def _log_scales(columns: dict[str, np.ndarray]) -> Float32[np.ndarray, "n 3"]:
 
 def _harmonics(columns: dict[str, np.ndarray], path: Path) -> tuple[Float32[np.ndarray, "n k 3"], tuple[str, ...]]:
     """The harmonics, and a note where the file has some of a higher degree than Relief knows."""
-    count = 0
-    while f"f_rest_{count}" in columns:
-        count += 1
+    count = sum(name.startswith("f_rest_") for name in columns)
     k = count // 3 + 1
-    if count % 3 or round(k**0.5) ** 2 != k:
+    if count % 3 or round(k**0.5) ** 2 != k or any(f"f_rest_{i}" not in columns for i in range(count)):
         raise UserError(f"{path}: has {count} columns f_rest_0, f_rest_1, ...; 0, 9, 24 or 45 make a whole degree")
     kept = min(k, (LARGEST_DEGREE + 1) ** 2)
     sh = np.empty((len(columns["x"]), kept, 3), np.float32)
@@ -145,10 +143,11 @@ def _harmonics(columns: dict[str, np.ndarray], path: Path) -> tuple[Float32[np.n
 
 
 def _constant_color(columns: dict[str, np.ndarray]) -> Float32[np.ndarray, "n 3"] | Float64[np.ndarray, "n 3"]:
-    """The coefficients of DC, or what they are for the colours in the file: bytes, or floats from 0 to 1."""
-    if "f_dc_0" in columns:
+    """The coefficients of DC, or what they are for the colours in the file: bytes, or floats from 0 to 1; grey where it
+    has neither."""
+    if {"f_dc_0", "f_dc_1", "f_dc_2"} <= columns.keys():
         return _stacked(columns, [f"f_dc_{i}" for i in range(3)])
-    if "red" not in columns:
+    if not {"red", "green", "blue"} <= columns.keys():
         return np.zeros((len(columns["x"]), 3), np.float32)
     colors = np.stack([columns[name] for name in ("red", "green", "blue")], axis=1)
     return ((colors if colors.dtype.kind == "f" else colors / 255) - 0.5) / DC

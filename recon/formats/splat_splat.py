@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from recon.errors import UserError
 from recon.files import replacing
@@ -51,8 +52,7 @@ def write(scene: Scene, path: Path) -> None:
         UserError: the scene holds no Gaussians.
     """
     gaussians = turned(scene, Y_DOWN)
-    log_weight = gaussians.log_scales.sum(axis=1) - np.logaddexp(0, -gaussians.opacity_logits)  # of volume * opacity
-    gaussians = gaussians.subset(np.argsort(-log_weight))
+    gaussians = gaussians.subset(np.argsort(-log_weight(gaussians)))
     rows = np.zeros(len(gaussians), ROW)
     rows["mean"] = gaussians.means
     rows["scale"] = gaussians.scales
@@ -61,3 +61,8 @@ def write(scene: Scene, path: Path) -> None:
     rows["rotation"] = to_bytes(128 * gaussians.rotations + 128)
     with replacing(path) as partial:
         partial.write_bytes(rows.tobytes())
+
+
+def log_weight(gaussians: Gaussians) -> Float32[np.ndarray, "n"]:
+    """The logarithm of volume times opacity, by which the rows are sorted."""
+    return gaussians.log_scales.sum(axis=1) - np.logaddexp(0, -gaussians.opacity_logits)
