@@ -10,8 +10,8 @@ and as the window is symmetric, the gradient of sum S by x is
 
     window*(dS/dmx) + 2 x window*(dS/dexx) + y window*(dS/dexy).
 
-On the CPU both are made row by row in three passes, so that all but the blurred rows stay in the cache; elsewhere
-torch convolves.
+On the CPU both are made row by row, bands of rows in parallel, with no more than the 11 rows around at hand, which stay
+in the cache; elsewhere torch convolves.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from numba import njit, prange
 
 F = np.float32
 REACH = 5  # pixels of the window to each side of its centre
+BAND = 64  # rows
 C1, C2 = F(0.01**2), F(0.03**2)
 TAPS = np.exp(-(np.arange(-REACH, REACH + 1) ** 2) / (2 * 1.5**2))
 TAPS = (TAPS / TAPS.sum()).astype(np.float32)
@@ -89,17 +90,17 @@ def _across(padded, taps, blurred):
 
 
 @njit(fastmath=True, error_model="numpy", cache=True)
-def _down(rows, taps, blurred):
-    """Convolves 11 rows into the one in their middle."""
+def _down(ring, middle, taps, blurred):
+    """Convolves 11 rows into the one in their middle; row r of the picture stands in `ring[r % 11]`."""
+    w = np.empty(11, np.float32)
+    for k in range(11):
+        w[(middle + k + 6) % 11] = taps[k]  # row middle - 5 + k
     for i in range(blurred.shape[0]):
         blurred[i] = (
-            taps[0] * (rows[0, i] + rows[10, i])
-            + taps[1] * (rows[1, i] + rows[9, i])
-            + taps[2] * (rows[2, i] + rows[8, i])
-            + taps[3] * (rows[3, i] + rows[7, i])
-            + taps[4] * (rows[4, i] + rows[6, i])
-            + taps[5] * rows[5, i]
-        )
+            w[0] * ring[0, i] + w[1] * ring[1, i] + w[2] * ring[2, i] + w[3] * ring[3, i] + w[4] * ring[4, i]
+            + w[5] * ring[5, i] + w[6] * ring[6, i] + w[7] * ring[7, i] + w[8] * ring[8, i] + w[9] * ring[9, i]
+            + w[10] * ring[10, i]
+        )  # fmt: skip
 
 
 @njit(fastmath=True, error_model="numpy", cache=True)
@@ -140,30 +141,53 @@ def _combine(x, y, d, w, scale, gradient):
     return total
 
 
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _band(x, y, first, last, w, taps, gradient):
+    """The gradient in rows first to last - 1, and their sums of S and |x - y|.
+
+    Row r is taken in; with it the moments of row r - 5 are known, and with its derivatives the gradient of row r - 10.
+    """
+    height, length = x.shape
+    moments, derivatives = np.zeros((5, 11, length), np.float32), np.zeros((3, 11, length), np.float32)
+    products = np.zeros((5, length + 6 * REACH), np.float32)
+    slopes = np.zeros((3, length + 6 * REACH), np.float32)
+    rows = np.empty((5, length), np.float32)
+    scale = F(1) / F(height * length)
+    similar, different = 0.0, 0.0
+    for r in range(first - 2 * REACH, last + 2 * REACH):
+        if 0 <= r < height:
+            _products(x[r], y[r], products)
+            for k in range(5):
+                _across(products[k], taps, moments[k, r % 11])
+        else:
+            moments[:, r % 11] = F(0)
+        middle = r - REACH
+        if middle < first - REACH:
+            continue
+        if 0 <= middle < height:
+            for k in range(5):
+                _down(moments[k], middle, taps, rows[k])
+            s = _similarity(rows, slopes)
+            similar += s if first <= middle < last else 0.0
+            for k in range(3):
+                _across(slopes[k], taps, derivatives[k, middle % 11])
+        else:
+            derivatives[:, middle % 11] = F(0)
+        done = middle - REACH
+        if done >= first:
+            for k in range(3):
+                _down(derivatives[k], done, taps, rows[k])
+            different += _combine(x[done], y[done], rows, w, scale, gradient[done])
+    return similar, different
+
+
 @njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
 def _loss_and_gradient(x, y, w, taps, gradient):
-    """The loss; `gradient` takes its derivative by x. Rows are summed one by one: threads change nothing."""
-    height, length = x.shape
-    moments = np.zeros((5, height + 2 * REACH, length), np.float32)
-    derivatives = np.zeros((3, height + 2 * REACH, length), np.float32)
-    similar, different = np.empty(height, np.float64), np.empty(height, np.float64)
-    for r in prange(height):
-        padded = np.zeros((5, length + 6 * REACH), np.float32)
-        _products(x[r], y[r], padded)
-        for k in range(5):
-            _across(padded[k], taps, moments[k, r + REACH])
-    for r in prange(height):
-        rows = np.empty((5, length), np.float32)
-        padded = np.zeros((3, length + 6 * REACH), np.float32)
-        for k in range(5):
-            _down(moments[k, r : r + 11], taps, rows[k])
-        similar[r] = _similarity(rows, padded)
-        for k in range(3):
-            _across(padded[k], taps, derivatives[k, r + REACH])
-    for r in prange(height):
-        rows = np.empty((3, length), np.float32)
-        for k in range(3):
-            _down(derivatives[k, r : r + 11], taps, rows[k])
-        different[r] = _combine(x[r], y[r], rows, w, F(1) / F(height * length), gradient[r])
-    count = height * length
-    return (1 - w) * different.sum() / count + w * (1 - similar.sum() / count)
+    """The loss; `gradient` takes its derivative by x. The bands are the same for any number of threads."""
+    height = len(x)
+    bands = (height + BAND - 1) // BAND
+    similar, different = np.empty(bands, np.float64), np.empty(bands, np.float64)
+    for band in prange(bands):
+        first = band * BAND
+        similar[band], different[band] = _band(x, y, first, min(height, first + BAND), w, taps, gradient)
+    return (1 - w) * different.sum() / x.size + w * (1 - similar.sum() / x.size)

@@ -20,6 +20,7 @@ FEWEST_STEPS = 50  # this many steps apart at least
 SH_EVERY = 0.1  # share of the steps after which harmonics gain a degree
 FALLING = 0.6  # the share from which all rates fall, to LAST of what they were
 LAST = 0.1
+PUBLISHED_STEPS, HASTE = 30_000, 5.0  # the published rates hold for so many; fewer make larger strides, up to HASTE
 MEANS_FALL = 0.01  # over the whole training, of the means alone
 SMALLEST_SIDE = 64  # pixels; pictures are not made smaller than that
 
@@ -64,12 +65,13 @@ class Schedule(NamedTuple):
         return int(before * (max(self.gaussians, before) / before) ** (1 / (left + 1)))
 
     def rates(self, i: int) -> Rates:
-        """The learning rates at step i: the published ones (Kerbl et al. 2023), which fall."""
+        """The learning rates at step i: the published ones (Kerbl et al. 2023), larger for short trainings, falling."""
         done = i / self.steps
         late = max(0.0, (done - FALLING) / (1 - FALLING))
-        fall = LAST + (1 - LAST) * (1 + math.cos(math.pi * late)) / 2
+        haste = min(HASTE, max(1.0, math.sqrt(PUBLISHED_STEPS / self.steps)))
+        fall = haste * (LAST + (1 - LAST) * (1 + math.cos(math.pi * late)) / 2)
         return {
-            "means": 1.6e-4 * self.extent * MEANS_FALL**done,
+            "means": haste * 1.6e-4 * self.extent * MEANS_FALL**done,
             "log_scales": 5e-3 * fall,
             "quaternions": 1e-3 * fall,
             "opacity_logits": 5e-2 * fall,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recon.training import Trainer
 
 FEWEST_VIEWS = 2
+KNOWN = 0.7  # of the budget goes to known points at most, the rest is for growth
 MEGABYTES = 500  # torch and the kernels
 MEGABYTES_A_GAUSSIAN = 1.2e-3
 MEGABYTES_A_PIXEL = 4e-4  # of one picture, while it is drawn and compared
@@ -133,9 +134,8 @@ def _initial(views: Views, targets: Targets, frame: Frame, config: SplatsConfig,
     """Gaussians at the known points, or at random, and some far behind."""
     from recon.gaussians.initialization import far_points, gaussians_at, known_points, points_at_random
 
-    most = max(1, config.gaussians // 2)
     if views.points is not None and len(views.points.points):
-        points, colors = known_points(views, frame, most, rng)
+        points, colors = known_points(views, frame, max(1, int(KNOWN * config.gaussians)), rng)
     else:
         points, colors = points_at_random(min(config.random_points, config.gaussians), rng)
     far = config.far_points

@@ -1,0 +1,221 @@
+"""Gaussian splats from views: scenes of known Gaussians are found again from their own pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+
+from recon.errors import UserError
+from recon.gaussians.evaluation import figures
+from recon.gaussians.initialization import gaussians_at
+from recon.gaussians.model import Gaussians
+from recon.gaussians.tensors import to_splats
+from recon.inputs import PointCloud, View, Views
+from recon.methods.splats import SplatsConfig, estimate, fit_to_minutes, gaussian_stage, splats
+from recon.scene import Scene
+from recon.training import Stage, Trainer
+from render.cameras import Camera, look_at
+from render.splats import render_image
+from tests.killing import assert_killed_runs_end_with_the_same_bits
+
+ROOT = Path(__file__).resolve().parents[3]
+SIZE = 96
+QUICK = SplatsConfig(steps=800, gaussians=600, far_points=0, exposure=False)
+
+
+def blobs(count: int = 40, seed: int = 0) -> Gaussians:
+    """Opaque Gaussians of different shapes and colours in a ball of radius 1 around (5, 0, 0)."""
+    rng = np.random.default_rng(seed)
+    places = rng.normal(size=(count, 3))
+    places *= rng.random((count, 1)) ** (1 / 3) / np.linalg.norm(places, axis=1, keepdims=True)
+    gaussians = gaussians_at(places + [5, 0, 0], rng.random((count, 3)), 0, True)
+    gaussians.log_scales[:] = np.log(rng.uniform(0.05, 0.16, (count, 3)))
+    gaussians.quaternions[:] = rng.normal(size=(count, 4))
+    gaussians.opacity_logits[:] = 3
+    return gaussians
+
+
+def photographed(gaussians: Gaussians, count: int = 20, alpha: bool = True) -> Views:
+    """Pictures of the Gaussians from around, over black or with alpha; the last four are held out."""
+    pictures = []
+    for k in range(count):
+        turn, height = 2.4 * k, 3 * (k / (count - 1) - 0.5)
+        eye = np.array([5 + 3.6 * np.cos(turn), 3.6 * np.sin(turn), height])
+        lens = np.array([[1.4 * SIZE, 0, SIZE / 2], [0, 1.4 * SIZE, SIZE / 2], [0, 0, 1.0]])
+        camera = Camera(look_at(eye, (5, 0, 0)), lens, SIZE, SIZE)
+        picture = render_image(to_splats(gaussians), camera, antialiased=True)
+        if alpha:
+            picture[..., :3] /= np.maximum(picture[..., 3:], 1e-6)
+        image = np.rint(255 * picture[..., : 4 if alpha else 3].clip(0, 1)).astype(np.uint8)
+        pictures.append(View(f"{k:02d}.png", camera, lambda image=image: image, held_out=k >= count - 4))
+    return Views(tuple(pictures))
+
+
+def held_out_psnr(scene: Scene, views: Views) -> float:
+    rendered = {one.name: one.rendered for one in scene.cameras if one.held_out}
+    return float(np.mean([figures(view, rendered[view.name])[0] for view in views.views if view.held_out]))
+
+
+def test_known_gaussians_are_found_again_in_the_users_coordinates():
+    truth = blobs()
+    rng = np.random.default_rng(1)
+    points = PointCloud(truth.means.astype(float) + 0.03 * rng.normal(size=(40, 3)))
+    views = replace(photographed(truth), points=points)
+    config = msgspec.structs.replace(QUICK, gaussians=80, sh_degree=0)
+    scene = splats(views, config, Trainer())
+    assert held_out_psnr(scene, views) > 33
+    assert len(scene.gaussians) <= 80 and scene.gaussians.antialiased
+    strong = scene.gaussians.opacities > 0.5
+    distance = KDTree(scene.frame.to_user(scene.gaussians.means[strong])).query(truth.means)[0]
+    assert np.median(distance) < 0.03
+    cameras = [scene.frame.camera_to_user(one.camera) for one in scene.cameras]
+    for view, camera in zip(views.views, cameras, strict=True):
+        assert np.allclose(camera.world_to_camera, view.camera.world_to_camera)
+
+
+def test_from_random_points_growth_and_small_pictures_first_both_help(monkeypatch):
+    views = photographed(blobs(120, seed=2))
+    config = msgspec.structs.replace(QUICK, random_points=150, gaussians=1200, sh_degree=0)
+    whole = held_out_psnr(splats(views, config, Trainer()), views)
+    fixed = held_out_psnr(splats(views, msgspec.structs.replace(config, gaussians=150), Trainer()), views)
+    assert whole > 27 and whole > fixed + 1
+
+
+def test_one_seed_gives_one_result_and_another_another():
+    views = photographed(blobs(20))
+    config = msgspec.structs.replace(QUICK, steps=60, random_points=200)
+    first, second, other = (splats(views, config, Trainer(seed=seed)).gaussians for seed in (3, 3, 4))
+    assert all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("means", "sh", "log_scales"))
+    assert first.means.shape != other.means.shape or not np.array_equal(first.means, other.means)
+
+
+@pytest.mark.parametrize("density", ["gradient", "mcmc"])
+def test_the_budget_of_gaussians_is_never_passed(density):
+    views = photographed(blobs(20))
+    config = msgspec.structs.replace(QUICK, steps=300, random_points=300, gaussians=350, density=density)
+    stage = gaussian_stage(views, config, 0, "cpu")
+    assert isinstance(stage, Stage)
+    counts = []
+    for i in range(stage.steps):
+        stage.step(i)
+        counts.append(len(stage.splats.means))
+        assert len(stage.optimizer.second.sh) == counts[-1]
+    assert max(counts) <= 350 and len(set(counts)) > 1
+
+
+def test_what_a_mask_leaves_out_is_not_looked_at():
+    truth = blobs()
+    views = photographed(truth, alpha=False)
+    damaged = []
+    for view in views.views:
+        image = view.image().copy()
+        mask = np.ones((SIZE, SIZE), bool)
+        mask[:, : SIZE // 3] = False
+        image[~mask] = (255, 0, 255)
+        damaged.append(replace(view, image=lambda image=image: image, mask=lambda mask=mask: mask))
+    masked = replace(views, views=tuple(damaged), points=PointCloud(truth.means.astype(float)))
+    config = msgspec.structs.replace(QUICK, steps=250, sh_degree=0)
+    scene = splats(masked, config, Trainer())
+    assert held_out_psnr(scene, masked) > 30
+    unmasked = replace(masked, views=tuple(replace(view, mask=None) for view in masked.views))
+    blind = splats(unmasked, config, Trainer())
+    assert held_out_psnr(blind, masked) < held_out_psnr(scene, masked) - 3
+
+
+@pytest.mark.parametrize("background", ["white", "random"])
+def test_what_is_transparent_in_the_photos_stays_empty(background):
+    truth = blobs()
+    views = replace(photographed(truth), points=PointCloud(truth.means.astype(float)))
+    config = msgspec.structs.replace(QUICK, steps=250, sh_degree=0, background=background)
+    scene = splats(views, config, Trainer())
+    camera = scene.cameras[-1].camera
+    alpha = render_image(to_splats(scene.gaussians), camera, antialiased=True)[..., 3]
+    known = views.views[-1].image()[..., 3] / 255
+    assert np.abs(alpha - known).mean() < 0.02
+
+
+def test_photos_of_different_brightness_are_matched_by_exposure():
+    truth = blobs()
+    views = photographed(truth, alpha=False)
+    rng = np.random.default_rng(0)
+    dimmed = []
+    for view in views.views:
+        gain = 1.0 if view.held_out else rng.uniform(0.6, 1.0)
+        image = np.rint(view.image() * gain).astype(np.uint8)
+        dimmed.append(replace(view, image=lambda image=image: image))
+    varied = replace(views, views=tuple(dimmed), points=PointCloud(truth.means.astype(float)))
+    config = msgspec.structs.replace(QUICK, steps=500, sh_degree=0)
+    losses = {}
+    for exposure in (False, True):
+        train = Trainer()
+        splats(varied, msgspec.structs.replace(config, exposure=exposure), train)
+        losses[exposure] = np.mean([value for _, value in train.records[0].losses["photometric"][-50:]])
+    assert losses[True] < 0.6 * losses[False]
+
+
+KILLED = """
+import sys
+from dataclasses import replace
+import msgspec, numpy as np
+from pathlib import Path
+from recon.inputs import PointCloud
+from recon.training import Trainer
+from recon.methods.splats import splats, gaussian_stage
+from tests.recon.methods.test_splats import QUICK, blobs, photographed
+
+config = msgspec.structs.replace(QUICK, steps=240, random_points=200, exposure=True, density="{density}")
+views = photographed(blobs(20), 8, alpha=False)
+train = Trainer(Path(sys.argv[1]), checkpoint_seconds=0)
+stage = gaussian_stage(views, config, 0, "cpu")
+step = stage.step
+
+def told(i):
+    losses = step(i)
+    print(i + 1, flush=True)
+    return losses
+
+stage.step = told
+train(stage)
+np.savez(sys.argv[2], **stage.state_dict())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("density", ["gradient", "mcmc"])
+def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path, monkeypatch, density):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert_killed_runs_end_with_the_same_bits(KILLED.replace("{density}", density), tmp_path, 240, 20, 60)
+
+
+def test_a_stage_goes_on_from_its_state_as_if_it_had_never_stopped():
+    views = photographed(blobs(20), 8, alpha=False)
+    config = msgspec.structs.replace(QUICK, steps=160, random_points=200, exposure=True)
+    unbroken = gaussian_stage(views, config, 0, "cpu")
+    for i in range(100):
+        unbroken.step(i)
+    resumed = gaussian_stage(views, config, 0, "cpu")
+    resumed.load_state_dict({name: array.copy() for name, array in unbroken.state_dict().items()})
+    for i in range(100, 160):
+        assert unbroken.step(i) == resumed.step(i)
+    ours, theirs = resumed.state_dict(), unbroken.state_dict()
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_time_gives_steps_and_gaussians_and_the_cost_agrees():
+    views = photographed(blobs(20))
+    short, long = (fit_to_minutes(views, SplatsConfig(), "cpu", minutes) for minutes in (0.5, 5))
+    assert short.steps < long.steps and short.gaussians <= long.gaussians <= SplatsConfig().gaussians
+    assert 10 < estimate(views, short, "cpu").seconds < 60
+    assert estimate(views, SplatsConfig(), "cpu").megabytes < 1000
+
+
+def test_too_few_views_are_refused_in_a_sentence():
+    views = photographed(blobs(20), 5)
+    with pytest.raises(UserError, match="--method splats: 1 view is left to train on; at least 2 are needed"):
+        splats(views, QUICK, Trainer())
