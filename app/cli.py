@@ -14,16 +14,17 @@ USAGE = """usage: relief COMMAND ...
   reconstruct INPUT     reconstruct with the method that suits the input   (also: reconstruct INPUT)
   methods               the methods there are, for which input, good for what, and their sources
   inspect INPUT         what the input holds, how it was understood, what is wrong with it
-  view PATH             show a run, a mesh or an input in the browser
-  export RUN --to WHAT  write a run's result for Blender, or as GLB, OBJ, PLY, STL, USD
-  convert FILE FILE     from one mesh format to another
+  view PATH             show a run, a mesh, splats or an input in the browser
+  export RUN --to WHAT  write a run's result for Blender, as a mesh, as splats, or as a page to share
+  render RUN            a video or pictures along a camera path
+  convert FILE FILE     from one format of meshes, or of splats, to another
   compare RESULT TRUTH  distances, F-scores, IoU and topology of a mesh against the true one
   report RUN            write a run's report.html again
   doctor                what this machine has, what will be used, what is missing
 
 relief COMMAND --help says more."""
 
-COMMANDS = ("methods", "inspect", "view", "export", "convert", "compare", "report", "doctor")
+COMMANDS = ("methods", "inspect", "view", "export", "render", "convert", "compare", "report", "doctor")
 
 FLAGS_OF_INPUT = ("inspect", "view")  # parse their own arguments, because an input of each kind has other flags
 

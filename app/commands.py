@@ -106,6 +106,29 @@ def export(
     print(written.path)
 
 
+def render(
+    run: tyro.conf.Positional[Path],
+    path: Literal["orbit", "cameras"] = "orbit",
+    out: Path | None = None,
+    frames: int = 120,
+    size: tuple[int, int] = (1280, 720),
+    fps: int = 30,
+) -> None:
+    """Renders a run along a camera path, as a video or as pictures.
+
+    Args:
+        run: Folder of the run.
+        path: orbit goes once around it, cameras along where the photos were taken.
+        out: Video (.mp4, .mkv, .mov, .webm) or folder for pictures; in the run's folder export by default.
+        frames: How many pictures.
+        size: Width and height in pixels.
+        fps: Pictures a second of a video.
+    """
+    from app.rendering import render_path
+
+    print(render_path(run, path, out, frames, size, fps))
+
+
 def convert(
     source: tyro.conf.Positional[Path],
     target: tyro.conf.Positional[Path],

@@ -32,13 +32,15 @@ MOST = 0.96  # of the splats bound the page
 @dataclass(frozen=True)
 class Content:
     """A scene, the input that it was made from where that is known, and sentences about what cannot be shown. For an
-    input that nothing was made of yet, `reading` are the options that it was read with."""
+    input that nothing was made of yet, `reading` are the options that it was read with. `path` is where a scene was
+    read from."""
 
     name: str
     scene: Scene
     input: MethodInput | None = None
     notes: tuple[str, ...] = ()
     reading: InputOptions | None = None
+    path: Path | None = None
 
     @property
     def meshes(self) -> list[trimesh.Trimesh]:
@@ -98,7 +100,7 @@ def load(path: Path, options: InputOptions | None = None) -> Content:
         return _load_run(path)
     if is_splats(path):
         scene = read_splats(path)
-        return Content(path.name, scene, notes=scene.notes)
+        return Content(path.name, scene, notes=scene.notes, path=path)
     if holds_mesh(path):
         return Content(path.name, _welded(read_scene(path)))
     input = read(path, options)
@@ -131,6 +133,6 @@ def _load_run(folder: Path) -> Content:
     try:
         input = input_again(folder)
     except UserError as problem:
-        return Content(folder.name, scene, notes=(f"the input is not shown: {problem}",))
+        return Content(folder.name, scene, notes=(f"the input is not shown: {problem}",), path=folder)
     notes = () if input is not None else ("the input is gone or has changed and is not shown",)
-    return Content(folder.name, scene, input, notes)
+    return Content(folder.name, scene, input, notes, path=folder)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 
+from app.viewer.cleaning import CleaningPanel
 from app.viewer.content import Content, load
 from app.viewer.facts import facts
 from app.viewer.page import Page
+from app.viewer.recording import Recorder
 from app.viewer.server import LocalServer, directions, start_server
 from app.viewer.splats import page_gaussians
 from app.viewer.surfaces import surfaces_of
@@ -44,7 +46,12 @@ def open_page(server: LocalServer, content: Content) -> Page:
     page = Page(server, content.bounds(), content.unit, content.up, content.input)
     surfaces = surfaces_of(content.scene, page.frame)
     page.show(surfaces)
-    page.show_splats(page_gaussians(content.scene, page.frame))
+    gaussians = page_gaussians(content.scene, page.frame)
+    page.show_splats(gaussians)
+    if gaussians is not None and content.path is not None:
+        CleaningPanel(page, gaussians, content.bounds(), content.path)
+    if content.path is not None:
+        Recorder(server, content)
     if content.reading is not None and page.input is not None:
         page.input.offer_options(content.name, content.reading)
     page.facts.content = facts(content, surfaces)
