@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Float64, Shaped
 from numba import njit
 
 STEEPEST = np.radians(65.0)  # from the forward axis: beyond it a pinhole picture wastes its pixels
-DIRECTIONS = 512
+DIRECTIONS = 360
 ROWS_AT_ONCE = 128
 
 
@@ -167,7 +167,7 @@ def _seen_boundary(
     """
     around = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
     cosines, sines = np.cos(around), np.sin(around)
-    angles = np.linspace(0, STEEPEST, 400)[1:]
+    angles = np.linspace(0, STEEPEST, 100)[1:]
     sound = _sound(lens, cosines[:, None], sines[:, None], angles[None, :])
     steps = np.where(sound.all(1), len(angles), sound.argmin(1))  # the first step that leaves
     if (steps == 0).any():
