@@ -41,7 +41,7 @@ MOST_FRACTIONAL_BITS = 20
 COLOR_SCALE = 0.15
 LONGEST_EXTENSIONS = 1 << 16
 """What may follow the Gaussians in a gzip stream, to be passed over on the way to its check sum."""
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 6
 ZSTD_MAX_RATIO = 1 << 15
 """A block of a Zstandard frame that repeats one byte takes four bytes for at most 128 kB."""
 
@@ -189,8 +189,8 @@ def _expanded(path: Path, frame: bytes, size: int) -> bytes:
 
 
 def _gzip(header: _Header, streams: list[bytes]) -> bytes:
-    """The file of versions 2 and 3. Quantised numbers hardly repeat in patterns: searching for any costs ten times the
-    seconds and gains nothing over runs of one byte and Huffman's code."""
+    """The file of versions 2 and 3. Quantised numbers hardly repeat in patterns: a search for any takes four to twelve
+    times as long, and makes the file of a trained scene 2 % smaller."""
     compress = zlib.compressobj(wbits=31, strategy=zlib.Z_RLE)
     return b"".join([*(compress.compress(part) for part in (HEADER.pack(*header), *streams)), compress.flush()])
 
