@@ -1,7 +1,8 @@
 """Record3D's export of pictures: `rgb/0.jpg`, `rgb/1.jpg`, ... and `metadata.json`.
 
-`poses` holds for each picture a quaternion x, y, z, w and a position, camera to world, OpenGL axes, metres, y up; `K`
-is the 3 x 3 matrix of intrinsics column by column, for pictures of `w` by `h` pixels. Its depth (EXR) is not read.
+`poses` holds for each picture a quaternion x, y, z, w and a position, camera to world, OpenGL axes, metres, y up. `K`
+is the 3 x 3 matrix of intrinsics column by column, for pictures of `w` by `h` pixels; newer recordings have
+`perFrameIntrinsicCoeffs` as well, fx, fy, cx, cy of each picture. Depth (EXR) is not read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from recon.distortion import pinhole
+from recon.distortion import Lens, pinhole
 from recon.errors import UserError
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import OPENGL, ImageFolder, PosedImage, inverse, rotation_of_quaternion, views_of
@@ -28,6 +29,7 @@ class Metadata(msgspec.Struct):
     K: tuple[float, float, float, float, float, float, float, float, float]
     w: int
     h: int
+    perFrameIntrinsicCoeffs: list[tuple[float, float, float, float]] = []
 
 
 def read(path: Path, options: ViewOptions) -> Views:
@@ -49,14 +51,23 @@ def read(path: Path, options: ViewOptions) -> Views:
         raise UserError(f"{file}: a pose in it is no quaternion x, y, z, w with a position")
     if not (0 < metadata.w < 1 << 20 and 0 < metadata.h < 1 << 20):
         raise UserError(f"{file}: has pictures of {metadata.w} x {metadata.h} pixels; both must be positive")
-    intrinsics = np.array(metadata.K).reshape(3, 3).T
-    (fx, _, cx), (_, fy, cy) = intrinsics[:2]
-    lens = pinhole(metadata.w, metadata.h, fx, fy, cx, cy)
+    each = metadata.perFrameIntrinsicCoeffs
+    if each and len(each) != len(poses):
+        raise UserError(f"{file}: has {len(each)} perFrameIntrinsicCoeffs for {len(poses)} poses; each has its own")
     posed = []
     for number, (rotation, position) in enumerate(zip(rotation_of_quaternion(wxyz), poses[:, 4:], strict=True)):
         camera_to_world = np.eye(4)
         camera_to_world[:3, :3], camera_to_world[:3, 3] = rotation, position
         picture = folder.find(f"rgb/{number}", suffixes=SUFFIXES)
         name = f"rgb/{number}.jpg" if picture is None else folder.name_of(picture)
-        posed.append(PosedImage(name, picture, lens, inverse(camera_to_world @ OPENGL)))
+        posed.append(PosedImage(name, picture, _lens(metadata, number), inverse(camera_to_world @ OPENGL)))
     return views_of(folder.root, posed, options, unit="m", up=(0.0, 1.0, 0.0))
+
+
+def _lens(metadata: Metadata, number: int) -> Lens:
+    """The lens of a picture."""
+    if metadata.perFrameIntrinsicCoeffs:
+        fx, fy, cx, cy = metadata.perFrameIntrinsicCoeffs[number]
+    else:
+        fx, fy, cx, cy = (metadata.K[place] for place in (0, 4, 6, 7))
+    return pinhole(metadata.w, metadata.h, fx, fy, cx, cy)

@@ -259,6 +259,17 @@ def test_blurred_frames_of_polycam_are_left_out(tmp_path: Path) -> None:
     assert depth is not None and (depth() == 2).all()
 
 
+def test_record3ds_intrinsics_of_each_picture_win(tmp_path: Path) -> None:
+    hand.record3d(tmp_path)
+    content = json.loads((tmp_path / "metadata.json").read_text())
+    each = [[70.0 + i, 71.0 + i, 30.0, 25.0] for i in range(hand.COUNT)]
+    hand.write_json(tmp_path / "metadata.json", {**content, "perFrameIntrinsicCoeffs": each})
+    found = [view.camera.intrinsics for view in views_in(tmp_path).views]
+    np.testing.assert_allclose([[k[0, 0], k[1, 1], k[0, 2], k[1, 2]] for k in found], each)
+    hand.write_json(tmp_path / "metadata.json", {**content, "perFrameIntrinsicCoeffs": each[:2]})
+    assert "has 2 perFrameIntrinsicCoeffs for 4 poses" in refusal(tmp_path)
+
+
 def test_projection_matrices_of_reduced_images_need_their_width(tmp_path: Path) -> None:
     hand.projection_matrices(tmp_path)
     hand.write_images(tmp_path / "images", size=(32, 24))
