@@ -5,11 +5,11 @@
     python benchmarks/splats.py --input brighton_beach --quality standard
     python benchmarks/splats.py --input socketed_axe --quality standard --pictures FOLDER
 
-One thread. Seconds are CPU time of the training alone: reading the pictures, compiling the kernels and rendering held-out
-views are not counted. A budget of seconds is turned into steps once, before the start. Random points, white background;
-`curve` is the PSNR of eight held-out views on the way, the last figures are those of all. Photos have the poses that
-lie beside them. Where the prototype's kernels lie beside the data, they are timed too (forward and backward of 50,000
-Gaussians at 400x400): divide seconds by `machine` to get those of the machine on which they take 57 ms.
+One thread. Seconds are CPU time of the training alone: reading the pictures, compiling the kernels and rendering
+held-out views are not counted. A budget of seconds is turned into steps once, before the start. Random points, white
+background; `curve` is the PSNR of eight held-out views on the way, the last figures are those of all. Photos have the
+poses that lie beside them. Where the prototype's kernels lie beside the data, they are timed too (forward and backward
+of 50,000 Gaussians at 400x400): divide seconds by `machine` to get those of the machine on which they take 57 ms.
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ def _machine() -> float:
     """How many times as long this machine takes now as that of the prototype's figures; 0 where it is not there."""
     if not PROTOTYPE.exists():
         return 0.0
-    said = subprocess.run([sys.executable, str(PROTOTYPE)], capture_output=True, text=True, cwd=PROTOTYPE.parent)
-    words = said.stdout.split()
-    return (float(words[4]) + float(words[6])) / PROTOTYPE_MILLISECONDS if said.returncode == 0 else 0.0
+    command = [sys.executable, str(PROTOTYPE)]
+    words = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PROTOTYPE.parent).stdout.split()
+    return (float(words[4]) + float(words[6])) / PROTOTYPE_MILLISECONDS
 
 
 def _row(name: str, machine: float, run: _Run, pictures: Path | None) -> str:

@@ -79,14 +79,12 @@ class ByGradient:
         added = max(0, min(wanted - survivors, int(MOST_GROWTH * survivors), int((score > 0).sum())))
         chosen = torch.topk(score, added).indices
         source = torch.cat([kept.nonzero()[:, 0], chosen])
-        halved = torch.zeros(len(kept), dtype=torch.bool, device=kept.device)
-        halved[chosen] = True
-        half = torch.zeros(len(source), device=kept.device)
-        half[:survivors] = halved[kept].float()
-        half[survivors:] = -1
-        splats = _halves(Splats(*(values[source] for values in splats)), half)
-        self.__init__(len(source), str(kept.device))
-        return splats, Rows(source, half != 0)
+        side = torch.zeros_like(score)
+        side[chosen] = 1
+        side = torch.cat([side[kept], torch.full_like(side[:added], -1)])
+        splats = _halves(Splats(*(values[source] for values in splats)), side)
+        self.gradients, self.seen = torch.zeros_like(side), torch.zeros_like(side)
+        return splats, Rows(source, side != 0)
 
     def disturb(self, splats: Splats, means_rate: float, rng: np.random.Generator) -> None:
         pass
@@ -111,14 +109,14 @@ class ByRelocation:
         opacities = torch.sigmoid(splats.opacity_logits)
         faint = opacities <= FAINT
         count, device = len(faint), faint.device
-        moved = faint.nonzero()[:, 0]
         added = max(0, min(wanted, int((1 + MOST_RELOCATED) * count)) - count)
-        chances = torch.where(faint, 0, opacities).double().cpu().numpy()
-        drawn = rng.choice(count, len(moved) + added, p=chances / chances.sum()) if chances.any() else moved.cpu()
         source = torch.arange(count + added, device=device)
-        source[torch.cat([moved, torch.arange(count, count + added, device=device)])] = torch.as_tensor(drawn).to(
-            device
-        )
+        chances = torch.where(faint, 0, opacities).double().cpu().numpy()
+        if chances.any():
+            placed = torch.cat([faint.nonzero()[:, 0], source[count:]])
+            source[placed] = torch.from_numpy(rng.choice(count, len(placed), p=chances / chances.sum())).to(device)
+        else:  # nothing to move to
+            source = source[:count]
         copies = torch.bincount(source, minlength=count)
         splats = Splats(*(values[source] for values in splats))
         shared = copies[source] > 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float32
 
-RATE = 1e-3
 PULL = 1e-3  # the weight of the squared distance from the identity in the loss
 
 
@@ -28,7 +27,7 @@ class Exposures:
         self._map = self.maps[k].clone().requires_grad_()
         return torch.addmm(self._map[:, 3], colors.view(-1, 3), self._map[:, :3].T).view_as(colors)
 
-    def step(self, k: int) -> None:
+    def step(self, k: int, rate: float) -> None:
         """One step of Adam for the map that was applied last, once its gradient is known."""
         assert self._map.grad is not None
         gradient = self._map.grad + 2 * PULL * (self.maps[k] - self.identity)
@@ -38,7 +37,7 @@ class Exposures:
         second.lerp_(gradient**2, 0.001)
         count = int(self.seen[k])
         mean, spread = first / (1 - 0.9**count), second / (1 - 0.999**count)
-        self.maps[k] -= RATE * mean / (spread.sqrt() + 1e-15)
+        self.maps[k] -= rate * mean / (spread.sqrt() + 1e-15)
 
     def state(self) -> dict[str, torch.Tensor]:
         """What is kept from step to step."""

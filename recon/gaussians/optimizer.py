@@ -20,9 +20,7 @@ F = np.float32
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
 ROWS_A_CHUNK = 1024
 
-Rates = dict[
-    str, float
-]  # learning rates: of `means`, `log_scales`, `quaternions`, `opacity_logits`, `sh_dc`, `sh_rest`
+Rates = dict[str, float]  # of means, log_scales, quaternions, opacity_logits, sh_dc, sh_rest, and of exposure
 
 
 class VisibleAdam:

@@ -77,4 +77,5 @@ class Schedule(NamedTuple):
             "opacity_logits": 5e-2 * fall,
             "sh_dc": 2.5e-3 * fall,
             "sh_rest": 2.5e-3 / 20 * fall,
+            "exposure": 2e-3 * fall,
         }

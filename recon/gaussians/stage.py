@@ -128,7 +128,7 @@ class GaussianStage:
         for values in self.splats:
             values.grad = None
         if self.exposures is not None:
-            self.exposures.step(k)
+            self.exposures.step(k, rates["exposure"])
         if schedule.grows(i):
             self._change(i)
         self.density.disturb(self._values(), rates["means"], np.random.default_rng((self.seed, NOISE, i)))

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial import KDTree
 
 from recon.errors import UserError
-from recon.gaussians.evaluation import figures
+from recon.gaussians.evaluation import figures, scene_cameras
 from recon.gaussians.initialization import gaussians_at
 from recon.gaussians.model import Gaussians
 from recon.gaussians.tensors import to_splats
@@ -40,14 +40,14 @@ def blobs(count: int = 40, seed: int = 0) -> Gaussians:
     return gaussians
 
 
-def photographed(gaussians: Gaussians, count: int = 20, alpha: bool = True) -> Views:
+def photographed(gaussians: Gaussians, count: int = 20, alpha: bool = True, size: int = SIZE) -> Views:
     """Pictures of the Gaussians from around, over black or with alpha; the last four are held out."""
     pictures = []
     for k in range(count):
         turn, height = 2.4 * k, 3 * (k / (count - 1) - 0.5)
         eye = np.array([5 + 3.6 * np.cos(turn), 3.6 * np.sin(turn), height])
-        lens = np.array([[1.4 * SIZE, 0, SIZE / 2], [0, 1.4 * SIZE, SIZE / 2], [0, 0, 1.0]])
-        camera = Camera(look_at(eye, (5, 0, 0)), lens, SIZE, SIZE)
+        lens = np.array([[1.4 * size, 0, size / 2], [0, 1.4 * size, size / 2], [0, 0, 1.0]])
+        camera = Camera(look_at(eye, (5, 0, 0)), lens, size, size)
         picture = render_image(to_splats(gaussians), camera, antialiased=True)
         if alpha:
             picture[..., :3] /= np.maximum(picture[..., 3:], 1e-6)
@@ -66,24 +66,41 @@ def test_known_gaussians_are_found_again_in_the_users_coordinates():
     rng = np.random.default_rng(1)
     points = PointCloud(truth.means.astype(float) + 0.03 * rng.normal(size=(40, 3)))
     views = replace(photographed(truth), points=points)
-    config = msgspec.structs.replace(QUICK, gaussians=80, sh_degree=0)
+    config = msgspec.structs.replace(QUICK, gaussians=60, sh_degree=0)
     scene = splats(views, config, Trainer())
-    assert held_out_psnr(scene, views) > 33
-    assert len(scene.gaussians) <= 80 and scene.gaussians.antialiased
+    assert held_out_psnr(scene, views) > 30
+    assert len(scene.gaussians) <= 60 and scene.gaussians.antialiased
     strong = scene.gaussians.opacities > 0.5
     distance = KDTree(scene.frame.to_user(scene.gaussians.means[strong])).query(truth.means)[0]
-    assert np.median(distance) < 0.03
+    assert np.median(distance) < 0.06
     cameras = [scene.frame.camera_to_user(one.camera) for one in scene.cameras]
     for view, camera in zip(views.views, cameras, strict=True):
         assert np.allclose(camera.world_to_camera, view.camera.world_to_camera)
 
 
-def test_from_random_points_growth_and_small_pictures_first_both_help(monkeypatch):
+def test_from_random_points_growth_helps():
     views = photographed(blobs(120, seed=2))
     config = msgspec.structs.replace(QUICK, random_points=150, gaussians=1200, sh_degree=0)
     whole = held_out_psnr(splats(views, config, Trainer()), views)
     fixed = held_out_psnr(splats(views, msgspec.structs.replace(config, gaussians=150), Trainer()), views)
-    assert whole > 27 and whole > fixed + 1
+    assert whole > 30 and whole > fixed + 3
+
+
+@pytest.mark.slow
+def test_small_pictures_first_are_better_for_the_same_number_of_pixels():
+    views = photographed(blobs(120, seed=2), size=160)
+    config = msgspec.structs.replace(QUICK, random_points=150, gaussians=1200, sh_degree=0)
+    small_first = held_out_psnr(splats(views, config, Trainer()), views)
+    schedule = gaussian_stage(views, config, 0, "cpu").schedule
+    shares = [schedule.factor(i) ** -2.0 for i in range(config.steps)]
+    assert min(shares) == 0.25
+    config = msgspec.structs.replace(config, steps=int(sum(shares)))
+    train = Trainer()
+    stage = gaussian_stage(views, config, train.seed, train.device)
+    stage.schedule = stage.schedule._replace(progressive=False)
+    gaussians = train(stage)
+    scene = Scene(cameras=scene_cameras(gaussians, views, stage.frame, (1.0, 1.0, 1.0)))
+    assert small_first > held_out_psnr(scene, views) + 1
 
 
 def test_one_seed_gives_one_result_and_another_another():
@@ -119,24 +136,24 @@ def test_what_a_mask_leaves_out_is_not_looked_at():
         image[~mask] = (255, 0, 255)
         damaged.append(replace(view, image=lambda image=image: image, mask=lambda mask=mask: mask))
     masked = replace(views, views=tuple(damaged), points=PointCloud(truth.means.astype(float)))
-    config = msgspec.structs.replace(QUICK, steps=250, sh_degree=0)
+    config = msgspec.structs.replace(QUICK, steps=1200, gaussians=100, sh_degree=0)
     scene = splats(masked, config, Trainer())
-    assert held_out_psnr(scene, masked) > 30
+    assert held_out_psnr(scene, masked) > 25
     unmasked = replace(masked, views=tuple(replace(view, mask=None) for view in masked.views))
     blind = splats(unmasked, config, Trainer())
-    assert held_out_psnr(blind, masked) < held_out_psnr(scene, masked) - 3
+    assert held_out_psnr(blind, masked) < held_out_psnr(scene, masked) - 2
 
 
-@pytest.mark.parametrize("background", ["white", "random"])
-def test_what_is_transparent_in_the_photos_stays_empty(background):
+@pytest.mark.parametrize(("background", "error"), [("white", 0.03), ("random", 0.012)])
+def test_what_is_transparent_in_the_photos_stays_empty(background, error):
     truth = blobs()
     views = replace(photographed(truth), points=PointCloud(truth.means.astype(float)))
-    config = msgspec.structs.replace(QUICK, steps=250, sh_degree=0, background=background)
+    config = msgspec.structs.replace(QUICK, steps=1200, gaussians=100, sh_degree=0, background=background)
     scene = splats(views, config, Trainer())
     camera = scene.cameras[-1].camera
     alpha = render_image(to_splats(scene.gaussians), camera, antialiased=True)[..., 3]
     known = views.views[-1].image()[..., 3] / 255
-    assert np.abs(alpha - known).mean() < 0.02
+    assert np.abs(alpha - known).mean() < error
 
 
 def test_photos_of_different_brightness_are_matched_by_exposure():
@@ -149,13 +166,13 @@ def test_photos_of_different_brightness_are_matched_by_exposure():
         image = np.rint(view.image() * gain).astype(np.uint8)
         dimmed.append(replace(view, image=lambda image=image: image))
     varied = replace(views, views=tuple(dimmed), points=PointCloud(truth.means.astype(float)))
-    config = msgspec.structs.replace(QUICK, steps=500, sh_degree=0)
+    config = msgspec.structs.replace(QUICK, steps=1200, gaussians=100, sh_degree=0)
     losses = {}
     for exposure in (False, True):
         train = Trainer()
         splats(varied, msgspec.structs.replace(config, exposure=exposure), train)
         losses[exposure] = np.mean([value for _, value in train.records[0].losses["photometric"][-50:]])
-    assert losses[True] < 0.6 * losses[False]
+    assert losses[True] < 0.75 * losses[False]
 
 
 KILLED = """
