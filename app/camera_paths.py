@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from render.cameras import Camera, framing, look_at
+from render.cameras import Camera, look_at
 
 ELEVATION = 18.0  # degrees above the horizon, where no photo says it
 FIELD_OF_VIEW = 40.0  # degrees from top to bottom, likewise
-STANDS = 16  # around, for the distance at which all is seen
 
 
 def orbit(
@@ -34,12 +33,10 @@ def orbit(
         radius = float(np.median(np.linalg.norm(stands - (stands @ upward)[:, None] * upward, axis=1)))
         fov = float(np.median([camera.height / camera.intrinsics[1, 1] for camera in photos]))
     else:
-        slope = np.radians(ELEVATION)
-        around = [np.cos(t) * right + np.sin(t) * front for t in 2 * np.pi * np.arange(STANDS) / STANDS]
-        directions = [np.cos(slope) * level + np.sin(slope) * upward for level in around]
-        views = [framing(corners, direction, up, size, FIELD_OF_VIEW) for direction in directions]
-        away = max(float(np.linalg.norm(view.position - middle)) for view in views)
-        height, radius, fov = away * np.sin(slope), away * np.cos(slope), 2 * np.tan(np.radians(FIELD_OF_VIEW) / 2)
+        fov = 2 * np.tan(np.radians(FIELD_OF_VIEW) / 2)
+        narrowest = np.arctan(fov / 2 * min(1.0, size[0] / size[1]))
+        away = float(np.linalg.norm(corners - middle, axis=1).max() / np.sin(narrowest))  # a sphere around all is seen
+        height, radius = away * np.sin(np.radians(ELEVATION)), away * np.cos(np.radians(ELEVATION))
     places = [middle + radius * (np.cos(turn) * right + np.sin(turn) * front) + height * upward for turn in turns]
     return [_camera(look_at(place, middle, up), size, size[1] / fov) for place in places]
 

@@ -105,6 +105,6 @@ def _find_cameras(photos: Photos, source: InputRecord) -> tuple[Views, Path]:
         record.status = status
         record.metrics = {} if report is None else {"photos": len(report.photos), "registered": report.registered}
         write_record(folder, record)
-        for line in [] if report is None else report.lines():
-            sys.stderr.write(f"{line}\n")
+        if report is not None and status == "failed":  # else the lines are among the notes of the views
+            sys.stderr.writelines(f"{line}\n" for line in report.lines())
     return views, folder

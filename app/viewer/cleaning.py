@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ROOM = 0.5  # how far the sliders of the box go beyond the page's bounds, in parts of these
 ONE_CHANGE = 0.8  # seconds: what a slider says in quick succession is undone at once
+ROUNDING = 1e-4
 BOX_COLOR = (217, 89, 26)
 LARGEST_SHARE = 0.999  # of the splats are smaller than where the slider of sizes ends
 
@@ -47,7 +48,8 @@ class CleaningPanel:
         self._changed: tuple[object, float] = (None, 0.0)
         self._setting_all, self._request = False, object()
         centers = page.frame.to_user(gaussians.means)
-        self._all = np.stack([centers.min(0), centers.max(0)])
+        room = ROUNDING * np.ptp(centers, axis=0)  # numbers in a command are rounded
+        self._all = np.stack([centers.min(0) - room, centers.max(0) + room])
         unit = "" if page.frame.unit == "unknown" else f" ({page.frame.unit})"
         gui = page.server.gui
         with gui.add_folder("Clean", order=1.7, expand_by_default=False):
