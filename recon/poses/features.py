@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from recon.inputs import Photo, Photos
-from recon.poses.settings import Settings
+from recon.poses.settings import Search
 
 if TYPE_CHECKING:
     import pycolmap
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOCAL_GUESS = 1.2  # longest sides, COLMAP's
 
 
-def extract(photos: Photos, database: Path, settings: Settings, threads: int, done: Callable[[int], None]) -> None:
+def extract(photos: Photos, database: Path, search: Search, threads: int, done: Callable[[int], None]) -> None:
     """Fills the database with cameras, images and features; `done` is told how many photos are.
 
     Photo i is image i + 1, and named so: lists of pairs take no names with spaces. Photos of one model and size share
@@ -38,7 +38,7 @@ def extract(photos: Photos, database: Path, settings: Settings, threads: int, do
         missing = [i for i in range(len(photos.photos)) if not content.exists_descriptors(i + 1)]
         done(len(photos.photos) - len(missing))
         with ThreadPoolExecutor(threads) as pool:
-            found = pool.map(lambda i: _features(photos.photos[i], settings), missing)
+            found = pool.map(lambda i: _features(photos.photos[i], search), missing)
             try:
                 for count, (i, (keypoints, descriptors)) in enumerate(zip(missing, found, strict=True)):
                     content.write_keypoints(i + 1, keypoints)
@@ -85,17 +85,17 @@ def _write_camera(photo: Photo, content: pycolmap.Database) -> tuple[int, int]:
     return camera.camera_id, content.write_rig(rig)
 
 
-def _features(photo: Photo, settings: Settings) -> tuple[Float32[np.ndarray, "n _"], pycolmap.FeatureDescriptors]:
+def _features(photo: Photo, search: Search) -> tuple[Float32[np.ndarray, "n _"], pycolmap.FeatureDescriptors]:
     """Keypoints (x, y and shape) in the photo's pixels and their descriptors."""
     import pycolmap
 
     options = pycolmap.FeatureExtractionOptions()
     options.num_threads = 1
     options.sift.first_octave = -1
-    options.sift.max_num_features = settings.max_features
-    options.sift.peak_threshold = settings.peak_threshold
+    options.sift.max_num_features = search.max_features
+    options.sift.peak_threshold = search.peak_threshold
     extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
-    picture = _grey(photo.image(), settings.feature_size)
+    picture = _grey(photo.image(), search.feature_size)
     found, descriptors = extractor.extract_from_uint8_array(picture)
     keypoints = pycolmap.keypoints_to_matrix(found)
     keypoints *= np.float32(photo.width / picture.shape[1])

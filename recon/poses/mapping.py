@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recon.inputs import Photos
-from recon.poses.settings import Settings
+from recon.poses.settings import Leniency
 
 if TYPE_CHECKING:
     import pycolmap
@@ -29,7 +29,7 @@ class Mapping(NamedTuple):
 
 
 def map_incrementally(
-    database: Path, settings: Settings, seed: int, threads: int, done: Callable[[int], None]
+    database: Path, leniency: Leniency, seed: int, threads: int, done: Callable[[int], None]
 ) -> Mapping:
     """The model with the most photos (and of those the most points) that the verified matches allow."""
     import pycolmap
@@ -39,10 +39,9 @@ def map_incrementally(
     options.random_seed = seed
     options.extract_colors = False  # the pictures are not in files that COLMAP could read
     options.min_model_size = 3
-    options.min_num_matches = settings.min_inliers
-    options.mapper.init_min_tri_angle = settings.min_angle
-    options.mapper.init_max_forward_motion = settings.forward
-    options.mapper.abs_pose_min_num_inliers = 2 * settings.min_inliers
+    options.mapper.init_min_tri_angle = leniency.min_angle
+    options.mapper.init_max_forward_motion = leniency.forward
+    options.mapper.abs_pose_min_num_inliers = leniency.shared_points
     placed = 0
 
     def next_image() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from recon.poses.settings import Settings
+from recon.poses.settings import Search
 
 FEW = 60  # photos that are all compared with each other
 ALIKE = 20  # photos that each of many is compared with
@@ -41,17 +41,14 @@ def choose_pairs(database: Path, count: int, ordered: bool, seed: int) -> Pairs:
     return sorted(pairs)
 
 
-def match(
-    pairs: Pairs, database: Path, settings: Settings, seed: int, threads: int, done: Callable[[int], None]
-) -> None:
+def match(pairs: Pairs, database: Path, search: Search, seed: int, threads: int, done: Callable[[int], None]) -> None:
     """Matches and verifies the pairs; those that an earlier call has matched are not matched again."""
     import pycolmap
 
     matching = pycolmap.FeatureMatchingOptions()
     matching.num_threads = threads
-    matching.sift.max_ratio = settings.max_ratio
+    matching.sift.max_ratio = search.max_ratio
     verification = pycolmap.TwoViewGeometryOptions()
-    verification.min_num_inliers = settings.min_inliers
     verification.ransac.random_seed = seed
     listing = pycolmap.ImportedPairingOptions()
     with tempfile.TemporaryDirectory(dir=database.parent) as folder:

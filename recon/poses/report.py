@@ -73,8 +73,8 @@ class PoseReport(msgspec.Struct, frozen=True):
             f"{self.reprojection_error:.2f} px mean reprojection error, {self.cpu_seconds:.0f} CPU s."
         ]
         if self.attempts > 1:
-            lines.append(f"{self.attempts} attempts were made; the best was with {self.attempt}.")
-        if len(self.models) > 1:
+            lines.append(f"{self.attempts} attempts were made; the best with {self.attempt}.")
+        if len(self.models) > 1 and self.registered < total:
             lines.append(f"The photos fall into models of {', '.join(map(str, self.models))}; the largest is used.")
         if self.placement:
             lines.append(self.placement)

@@ -10,14 +10,12 @@ from typing import NamedTuple
 ERROR = 2  # of glog, after information and warnings
 
 
-class Settings(NamedTuple):
-    """One attempt. Names follow COLMAP's options.
+class Search(NamedTuple):
+    """How features are sought and matched; names follow COLMAP's options.
 
-    `feature_size`: the longer side of the picture that features are sought in, before `first_octave` -1 doubles it.
-    `max_features`, `peak_threshold`: how many, how weak. `max_ratio`: how much farther than its match the second best
-    descriptor must be. `min_inliers`: of a pair of photos, and of a photo that is placed. `min_angle`: of the two rays
-    to a point, in degrees, for the first pair of photos. `forward`: how much of the first pair's motion may be along
-    the line of sight.
+    `feature_size` is the longer side of the picture that they are sought in, which SIFT doubles first; `max_features`
+    and `peak_threshold` say how many and how weak they may be; `max_ratio` how near the second best match may come to
+    the best. `name` is that of the database that keeps them.
     """
 
     name: str
@@ -25,14 +23,36 @@ class Settings(NamedTuple):
     max_features: int
     peak_threshold: float
     max_ratio: float
-    min_inliers: int
+
+
+class Leniency(NamedTuple):
+    """What is believed of matches: the points that a photo must share with those that are placed to be placed itself,
+    the angle in degrees between two rays to a point for the first pair of photos, and how much of that pair's motion
+    may be along the line of sight (the cosine of the angle between them)."""
+
+    shared_points: int
     min_angle: float
     forward: float
 
 
+class Attempt(NamedTuple):
+    """One way to find cameras. It is made where the ones before it gave fewer than this part of the photos a camera."""
+
+    name: str
+    search: Search
+    leniency: Leniency
+    below: float
+
+
+USUAL = Search("features", 1200, 4096, 0.0067, 0.8)
+THOROUGH = Search("more-features", 1600, 8192, 0.004, 0.85)
+STRICT = Leniency(30, 16.0, 0.95)  # COLMAP's own
+LENIENT = Leniency(20, 4.0, 1.0)  # streets, narrow baselines, little texture
+
 ATTEMPTS = (
-    Settings("usual settings", 1200, 4096, 0.0067, 0.8, 15, 16.0, 0.95),
-    Settings("settings for difficult photos", 1600, 8192, 0.004, 0.85, 15, 6.0, 0.99),
+    Attempt("the usual settings", USUAL, STRICT, 1.0),
+    Attempt("less asked of each photo", USUAL, LENIENT, 1.0),
+    Attempt("more features, and less asked of each photo", THOROUGH, LENIENT, 0.9),
 )
 
 
