@@ -11,7 +11,7 @@ import numpy as np
 from recon.errors import UserError
 from recon.formats.meshes import float32_loses, mesh_format_of, read_scene, whole, write_scene
 from recon.formats.splats import Y_DOWN, float32_shifts, is_splats, read_splats, splat_format_of, write_splats
-from recon.gaussians.cleaning import SplatCleaning, kept
+from recon.gaussians.cleaning import SplatCleaning, cleaned
 from recon.scene import Scene
 from render.meshes import own_colors
 
@@ -107,23 +107,14 @@ def _convert_splats(source: Path, target: Path, cleaning: SplatCleaning, spz_ver
     row = splat_format_of(target)
     if spz_version is not None and row.name != "SPZ":
         raise UserError(f"--spz-version: {target} is no SPZ file")
-    scene = read_splats(source)
-    gaussians = scene.gaussians
-    assert gaussians is not None
-    keep = kept(gaussians, cleaning, scene.frame)
-    if not keep.any():
-        raise UserError(f"{source}: the cleaning leaves none of its {len(keep)} Gaussians; let it keep more")
-    notes = list(scene.notes)
-    if not keep.all():
-        notes.append(f"{int((~keep).sum())} of {len(keep)} Gaussians left out")
-        scene.gaussians = gaussians.subset(keep)
+    scene = cleaned(read_splats(source), cleaning)
     if spz_version is None:
         write_splats(scene, target)
     else:
         from recon.formats import splat_spz
 
         splat_spz.write(scene, target, spz_version)
-    return notes + what_splats_lose(scene, target)
+    return [*scene.notes, *what_splats_lose(scene, target)]
 
 
 def what_splats_lose(scene: Scene, target: Path) -> list[str]:

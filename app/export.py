@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.conversion import what_is_lost
-from app.export_splats import SPLAT_SUFFIXES, cleaned, write_page, write_splat_file
+from app.export_splats import SPLAT_SUFFIXES, write_page, write_splat_file
 from app.export_transforms import known_points, require_views, write_transforms
 from app.kinds import MethodInput, kind_of
 from recon.errors import UserError
@@ -21,7 +21,7 @@ from recon.formats.meshes import METRES, mesh_format_of, parts, shortest_turn, w
 from recon.formats.ply_points import write_points
 from recon.formats.scene_folder import read_scene_folder
 from recon.formats.splats import write_splats
-from recon.gaussians.cleaning import SplatCleaning
+from recon.gaussians.cleaning import SplatCleaning, cleaned
 from recon.inputs import PointCloud, Views
 from recon.scene import Scene
 

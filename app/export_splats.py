@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from app.conversion import what_splats_lose
@@ -10,7 +9,6 @@ from app.viewer.content import Content
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.splats import write_splats
-from recon.gaussians.cleaning import SplatCleaning, kept
 from recon.scene import Scene
 
 SPLAT_SUFFIXES = {
@@ -22,24 +20,6 @@ SPLAT_SUFFIXES = {
     "sog": ".sog",
 }
 SERVE = "python3 -m http.server 8000 --bind 127.0.0.1"
-
-
-def cleaned(scene: Scene, cleaning: SplatCleaning) -> Scene:
-    """The scene with the splats that the cleaning keeps.
-
-    Raises:
-        UserError: it keeps none, or the scene has none to clean.
-    """
-    if cleaning == SplatCleaning():
-        return scene
-    if scene.gaussians is None:
-        raise UserError("--crop, --min-opacity, --max-size and --drop-floaters clean splats; this run has none")
-    keep = kept(scene.gaussians, cleaning, scene.frame)
-    if not keep.any():
-        raise UserError(f"the cleaning leaves none of the {len(keep):,} splats; let it keep more")
-    left = int((~keep).sum())
-    notes = (f"{left:,} of {len(keep):,} splats are left out",) if left else ()
-    return replace(scene, gaussians=scene.gaussians.subset(keep), notes=(*scene.notes, *notes))
 
 
 def write_splat_file(scene: Scene, to: str, path: Path) -> list[str]:

@@ -12,14 +12,16 @@ the nearest neighbours that hang together; floaters are small pieces.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
+from recon.errors import UserError
 from recon.gaussians.model import Gaussians
-from recon.scene import Frame
+from recon.scene import Frame, Scene
 
 LARGEST = 1e12
 """Beyond it a coordinate is no length, and squares of such numbers overflow float32 soon."""
@@ -38,6 +40,25 @@ class SplatCleaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Keep what is at most so large: the longest standard deviation, in the file's unit."""
     drop_floaters: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Drop pieces of fewer Gaussians than this fraction of the largest piece; 0.01 is a good start."""
+
+
+def cleaned(scene: Scene, cleaning: SplatCleaning) -> Scene:
+    """The scene with the Gaussians that the cleaning keeps, and a note of how many it does not.
+
+    Raises:
+        UserError: the scene has none to clean, the box is malformed, or none is kept.
+    """
+    if cleaning == SplatCleaning():
+        return scene
+    if scene.gaussians is None:
+        raise UserError("--crop, --min-opacity, --max-size and --drop-floaters clean splats; this scene has none")
+    keep = kept(scene.gaussians, cleaning, scene.frame)
+    if not keep.any():
+        raise UserError(f"the cleaning leaves none of the {len(keep):,} splats; let it keep more")
+    if keep.all():
+        return scene
+    note = f"{int((~keep).sum()):,} of {len(keep):,} splats are left out"
+    return replace(scene, gaussians=scene.gaussians.subset(keep), notes=(*scene.notes, note))
 
 
 def kept(gaussians: Gaussians, cleaning: SplatCleaning, frame: Frame | None = None) -> Bool[np.ndarray, "n"]:

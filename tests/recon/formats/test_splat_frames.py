@@ -201,7 +201,7 @@ def test_convert_cleans_in_the_users_coordinates(tmp_path):
     keep = (given.means[:, 0] <= 0) & (given.opacities >= 0.5) & (given.scales.max(axis=1) <= 0.3)
     assert np.array_equal(read_splats(tmp_path / "b.ply").gaussians.means, given.means[keep])
     assert f"{(~keep).sum()} of 300" in notes[0]
-    with pytest.raises(UserError, match="leaves none of its 300"):
+    with pytest.raises(UserError, match="leaves none of the 300"):
         convert(tmp_path / "a.ply", tmp_path / "c.ply", splat_cleaning=SplatCleaning(crop="10,10,10,11,11,11"))
     assert not (tmp_path / "c.ply").exists()
 
