@@ -13,7 +13,8 @@ import msgspec
 
 from recon.errors import UserError
 
-PACKAGES = ("torch", "numba", "embreex", "open3d", "viser", "gsplat", "nibabel", "pydicom")
+PACKAGES = ("torch", "numba", "embreex", "open3d", "pycolmap", "viser", "gsplat", "nibabel", "pydicom")
+EXTRAS = {"av": ("video", "videos"), "pillow_heif": ("phone", "HEIC photos"), "rawpy": ("phone", "RAW photos")}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -29,7 +30,9 @@ def diagnose() -> list[Finding]:
     rows = [
         Finding("system", f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}"),
         *(_package(name) for name in PACKAGES),
+        *(_extra(name, *told) for name, told in EXTRAS.items()),
         _device(),
+        _splat_backend(),
         _tinycudann(),
         _kernel_cache(),
         Finding(
@@ -73,6 +76,21 @@ def _package(name: str) -> Finding:
         )
     distribution = importlib.metadata.packages_distributions().get(name, [name])[0]
     return Finding(name, importlib.metadata.version(distribution))
+
+
+def _extra(name: str, extra: str, what: str) -> Finding:
+    """Whether an optional package is installed."""
+    if importlib.util.find_spec(name) is None:
+        return Finding(f"{name} (optional: {what})", "not installed", f"pip install 'relief[{extra}]'")
+    return Finding(f"{name} (optional: {what})", "installed")
+
+
+def _splat_backend() -> Finding:
+    """What rasterises splats; gsplat imports without CUDA, but does not work there."""
+    import torch
+
+    backend = "gsplat, on cuda" if torch.cuda.is_available() else "Relief's kernels, on the CPU (no CUDA device)"
+    return Finding("splats are drawn and trained by", backend)
 
 
 def _device() -> Finding:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from app.camera_paths import along, orbit
 from app.report_pictures import backdrop
-from app.viewer.content import Content
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.meshes import joined, parts
@@ -42,13 +41,16 @@ def render_path(
             f"--frames {frames} --fps {frames_a_second} --size {size[0]} {size[1]}: give 1 to 100000 frames, 1 to 240 "
             f"a second, and sides of 16 to {LARGEST} pixels"
         )
+    from app.viewer.content import Content
+
     scene = read_scene_folder(run / "scene")
+    bounds = Content(str(run), scene).bounds()
     out = out or run / "export" / (f"{path}.mp4" if videos_can_be_written() else path)
     if out.suffix and out.suffix.lower() not in VIDEOS:
         raise UserError(f"--out {out}: is neither a video ({', '.join(VIDEOS)}) nor a folder without an ending")
     if out.suffix and not videos_can_be_written():
         raise UserError(f"--out {out}: videos need a package: pip install 'relief[video]'; a folder takes pictures")
-    pictures = pictures_along(scene, path_cameras(scene, path, frames, size, run))
+    pictures = pictures_along(scene, path_cameras(scene, bounds, path, frames, size))
     if out.suffix:
         write_video(_told(pictures, frames), out, frames_a_second)
     else:
@@ -56,8 +58,10 @@ def render_path(
     return out
 
 
-def path_cameras(scene: Scene, path: PathName, frames: int, size: tuple[int, int], run: Path) -> list[Camera]:
-    """The cameras of a path through the scene, in the scene's frame.
+def path_cameras(
+    scene: Scene, bounds: Float[np.ndarray, "2 3"], path: PathName, frames: int, size: tuple[int, int]
+) -> list[Camera]:
+    """The cameras of a path through the scene, in its frame; `bounds` are the lowest and highest user coordinates.
 
     Raises:
         UserError: the path needs cameras that the scene has not.
@@ -65,9 +69,9 @@ def path_cameras(scene: Scene, path: PathName, frames: int, size: tuple[int, int
     photos = [one.camera for one in scene.cameras]
     if path == "cameras":
         if not photos:
-            raise UserError(f"--path cameras: {run} was not made of photos; --path orbit goes around it")
+            raise UserError("--path cameras: the run was not made of photos; --path orbit goes around what it made")
         return along(photos, frames, size)
-    corners = scene.frame.from_user(np.stack(np.meshgrid(*Content(str(run), scene).bounds().T), -1).reshape(-1, 3))
+    corners = scene.frame.from_user(np.stack(np.meshgrid(*bounds.T), -1).reshape(-1, 3))
     return orbit(corners, _up_in_frame(scene), photos, frames, size)
 
 

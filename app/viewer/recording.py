@@ -36,7 +36,7 @@ class Recorder:
             return
         try:
             scene, frames = self._content.scene, self.seconds.value * FRAMES_A_SECOND
-            cameras = path_cameras(scene, self.path.value, frames, SIZE, Path(self._content.name))
+            cameras = path_cameras(scene, self._content.bounds(), self.path.value, frames, SIZE)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / f"{self.path.value}.mp4"
                 write_video(self._counted(pictures_along(scene, cameras), frames), file, FRAMES_A_SECOND)
