@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.sparse import csr_array, diags_array
+from scipy.sparse.csgraph import connected_components
 
 from recon.surface.topology import Topology, fans
 
@@ -60,17 +61,20 @@ def split_non_manifold(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces, np.int64)
     topology = Topology(faces, len(vertices))
     crowded = np.flatnonzero(topology.faces_of_edge > 2)
+    sides = _sides_of(topology, crowded)
+    pairs = [_paired(topology, vertices, group) for group in sides]
     outside = np.zeros(len(crowded), bool)
     while True:
-        fan = fans(faces, np.concatenate([topology.pairs, _pair_sides(topology, vertices, crowded, outside)]))
+        fan = fans(faces, np.concatenate([topology.pairs, *pairs]))
         split = Topology(fan.reshape(-1, 3), int(fan.max(initial=-1)) + 1)
         # An edge that both its sheets still share, as they run into one fan at both ends, is paired the other way.
-        sides = np.flatnonzero(split.faces_of_edge[split.edge_of_side] > 2)
-        shared = np.isin(crowded, topology.edge_of_side[sides]) & ~outside
-        if not shared.any():
+        joined = np.flatnonzero(split.faces_of_edge[split.edge_of_side] > 2)
+        shared = np.flatnonzero(np.isin(crowded, topology.edge_of_side[joined]) & ~outside)
+        if not len(shared):
             _, corner = np.unique(fan, return_index=True)
             return _mesh(vertices[faces.ravel()[corner]], fan.reshape(-1, 3))
-        outside[np.flatnonzero(shared)[0]] = True
+        for n in shared[_one_a_cluster(topology, [sides[n][0] for n in shared])]:
+            outside[n], pairs[n] = True, _paired(topology, vertices, sides[n], between_outside=True)
 
 
 def simplified(mesh: trimesh.Trimesh, face_count: int) -> Simplified:
@@ -136,28 +140,42 @@ def without_holes(mesh: trimesh.Trimesh, most_edges: int = 100) -> trimesh.Trime
     return _mesh(np.concatenate([vertices, centers]), np.concatenate([faces, caps]))
 
 
-def _pair_sides(
-    topology: Topology, vertices: Float64[np.ndarray, "v 3"], edges: Int64[np.ndarray, " e"], outside: np.ndarray
-) -> Int64[np.ndarray, "p 2"]:
-    """Pairs of sides at crowded edges: neighbours around the edge with the inside (or `outside`) between them."""
-    pairs = []
+def _sides_of(topology: Topology, edges: Int64[np.ndarray, " e"]) -> list[Int64[np.ndarray, " k"]]:
+    """The sides of each of the edges, which ascend."""
     sides = np.flatnonzero(np.isin(topology.edge_of_side, edges))
     sides = sides[np.argsort(topology.edge_of_side[sides], kind="stable")]
-    groups = np.split(sides, np.cumsum(topology.faces_of_edge[edges]))[:-1]
-    for group, between_outside in zip(groups, outside, strict=True):
-        face, n = group // 3, group % 3
-        start, end, apex = (topology.faces[face, (n + m) % 3] for m in range(3))
-        low, high = min(start[0], end[0]), max(start[0], end[0])
-        along = vertices[high] - vertices[low]
-        u = np.cross(along, np.eye(3)[np.abs(along).argmin()])
-        v = np.cross(along, u) / max(np.linalg.norm(along), 1e-300)
-        towards = vertices[apex] - vertices[low]
-        order = np.argsort(np.arctan2(towards @ v, towards @ u))
-        # A face that runs from low to high has the inside at smaller angles, one that runs back at larger ones.
-        upward = (start == low)[order] != between_outside
-        opens = ~upward & np.roll(upward, -1)
-        pairs += zip(group[order][opens], group[np.roll(order, -1)][opens], strict=True)
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    return np.split(sides, np.cumsum(topology.faces_of_edge[edges]))[:-1]
+
+
+def _paired(
+    topology: Topology,
+    vertices: Float64[np.ndarray, "v 3"],
+    sides: Int64[np.ndarray, " k"],
+    between_outside: bool = False,
+) -> Int64[np.ndarray, "p 2"]:
+    """Pairs of the sides of one edge: neighbours around it with the inside (or the outside) between them."""
+    face, n = sides // 3, sides % 3
+    start, end, apex = (topology.faces[face, (n + m) % 3] for m in range(3))
+    low, high = min(start[0], end[0]), max(start[0], end[0])
+    along = vertices[high] - vertices[low]
+    u = np.cross(along, np.eye(3)[np.abs(along).argmin()])
+    v = np.cross(along, u) / max(np.linalg.norm(along), 1e-300)
+    towards = vertices[apex] - vertices[low]
+    order = np.argsort(np.arctan2(towards @ v, towards @ u))
+    # A face that runs from low to high has the inside at smaller angles, one that runs back at larger ones.
+    upward = (start == low)[order] != between_outside
+    opens = ~upward & np.roll(upward, -1)
+    return np.stack([sides[order][opens], sides[np.roll(order, -1)][opens]], 1)
+
+
+def _one_a_cluster(topology: Topology, sides: list[int]) -> Int64[np.ndarray, " c"]:
+    """The first of each set of sides that hang together by common vertices: what is done to one does not matter to
+    those of other sets."""
+    face, n = np.array(sides) // 3, np.array(sides) % 3
+    start, end = topology.faces[face, n], topology.faces[face, (n + 1) % 3]
+    count = topology.vertex_count
+    cluster = connected_components(csr_array((np.ones(len(sides)), (start, end)), (count, count)), directed=False)[1]
+    return np.unique(cluster[start], return_index=True)[1]
 
 
 def _averaging(topology: Topology) -> csr_array:
