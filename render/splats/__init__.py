@@ -106,7 +106,10 @@ def rasterize(
 
 
 def render_image(
-    splats: Splats, camera: Camera, background: tuple[float, float, float] = (0.0, 0.0, 0.0), antialiased: bool = False
+    splats: Splats,
+    camera: Camera,
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    antialiased: bool = False,
 ) -> Float32[np.ndarray, "h w 4"]:
     """A picture as numpy: colour in [0, 1] over the background, and alpha."""
     import torch

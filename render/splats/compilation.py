@@ -13,8 +13,8 @@ from numba.core import event
 
 log = logging.getLogger(__name__)
 
-# Everything that fast floating point brings but the licence to assume that no value is NaN or infinite: for kernels that
-# meet what a user's file holds.
+# All of fast floating point but the licence to assume that no value is NaN or infinite: for kernels that meet what a
+# user's file holds.
 CAREFUL = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
 
@@ -27,7 +27,12 @@ def kernel(parallel: bool = False, fastmath: bool | set[str] = True) -> Callable
     """
 
     def compiled(function: Callable) -> Any:
-        options: dict[str, Any] = {"parallel": parallel, "fastmath": fastmath, "error_model": "numpy", "nogil": True}
+        options: dict[str, Any] = {
+            "parallel": parallel,
+            "fastmath": fastmath,
+            "error_model": "numpy",
+            "nogil": True,
+        }
         try:
             return numba.njit(function, cache=True, **options)
         except RuntimeError as error:
@@ -59,6 +64,6 @@ class _Announcement(event.Listener):
         pass
 
 
-# Held around the kernels: not every threading layer of numba can serve two callers at once (workqueue ends the process).
+# Held around the kernels: not every threading layer of numba serves two callers at once (workqueue ends the process).
 exclusive = threading.Lock()
 event.register("numba:compile", _Announcement())

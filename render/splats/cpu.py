@@ -8,10 +8,10 @@ import numba
 import numpy as np
 import torch
 
-from render.splats import blending, projection, tiles
+from render.splats import blending, blending_backward, projection, projection_backward, records, tiles
 from render.splats.compilation import exclusive
 
-TILE = projection.TILE
+TILE = records.TILE
 FEATURES = blending.CHANNELS_AT_MOST
 
 
@@ -35,7 +35,11 @@ class Rasterize(torch.autograd.Function):
         view, position, intrinsics, background, width, height, degree, antialiased, geometry,
     ):  # fmt: skip
         splats = [_array(tensor) for tensor in (means, log_scales, quaternions, opacity_logits, sh)]
-        camera = (_array(view), _array(position), projection.lens_of(_array(intrinsics), width, height))
+        camera = (
+            _array(view),
+            _array(position),
+            projection.lens_of(_array(intrinsics), width, height),
+        )
         with exclusive:
             picture = _Picture(splats, camera, degree, antialiased, width, height)
             channels = 7 if geometry else 3
@@ -47,7 +51,13 @@ class Rasterize(torch.autograd.Function):
             for chunk, first in zip(values, range(0, features.shape[1], FEATURES), strict=True):
                 part = picture.blend(chunk, FEATURES, np.zeros(FEATURES, np.float32))[0]
                 blended[..., first : first + FEATURES] = part[..., : features.shape[1] - first]
-        ctx.picture, ctx.image, ctx.alpha, ctx.values, ctx.blended = picture, image, alpha, values, blended
+        ctx.picture, ctx.image, ctx.alpha, ctx.values, ctx.blended = (
+            picture,
+            image,
+            alpha,
+            values,
+            blended,
+        )
         outputs = Blended(*(torch.from_numpy(array) for array in (image, alpha, ids, blended, picture.hits)))
         ctx.mark_non_differentiable(outputs.ids, outputs.hits)
         return tuple(outputs)
@@ -62,15 +72,33 @@ class Rasterize(torch.autograd.Function):
             nothing = np.zeros_like(to_alpha)
             for chunk, first in zip(ctx.values, range(0, to_features.shape[2], FEATURES), strict=True):
                 here = slice(first, first + FEATURES)
-                image, to_part = _padded(ctx.blended[..., here]), _padded(to_features[..., here])
+                image, to_part = (
+                    _padded(ctx.blended[..., here]),
+                    _padded(to_features[..., here]),
+                )
                 part = picture.blend_backward(chunk, image, ctx.alpha, to_part, nothing)
-                gradients[:, : projection.MOMENTS] += part[:, : projection.MOMENTS]
-                to_values[:, here] = part[:, projection.MOMENTS :][:, : to_features.shape[2] - first]
+                gradients[:, : records.MOMENTS] += part[:, : records.MOMENTS]
+                to_values[:, here] = part[:, records.MOMENTS :][:, : to_features.shape[2] - first]
             to_splats, to_view, to_position, to_intrinsics = picture.project_backward(gradients)
         to_background = np.einsum("hwc,hw->c", to_image[..., :3], 1 - ctx.alpha)
         to_offsets = gradients[:, :2].copy()
-        arrays = (*to_splats, to_values, to_offsets, to_view, to_position, to_intrinsics, to_background)
-        return *(torch.from_numpy(array) for array in arrays), None, None, None, None, None
+        arrays = (
+            *to_splats,
+            to_values,
+            to_offsets,
+            to_view,
+            to_position,
+            to_intrinsics,
+            to_background,
+        )
+        return (
+            *(torch.from_numpy(array) for array in arrays),
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 class _Picture:
@@ -78,10 +106,15 @@ class _Picture:
 
     def __init__(self, splats, camera, degree: int, antialiased: bool, width: int, height: int) -> None:
         n = len(splats[0])
-        self.splats, self.camera, self.degree, self.antialiased = splats, camera, degree, antialiased
+        self.splats, self.camera, self.degree, self.antialiased = (
+            splats,
+            camera,
+            degree,
+            antialiased,
+        )
         self.size = (height, width)
         self.columns, rows = -(-width // TILE), -(-height // TILE)
-        self.records = np.empty((n, projection.RECORD), np.float32)
+        self.records = np.empty((n, records.RECORD), np.float32)
         boxes = np.empty((n, 4), np.int32)
         size = np.array([width, height], np.int64)
         self.hits = np.empty(n, np.int32)
@@ -89,7 +122,7 @@ class _Picture:
         self.slots = np.zeros(n + 1, np.int64)
         np.cumsum(self.hits, out=self.slots[1:])
         visible = np.flatnonzero(self.hits).astype(np.int32)
-        order = tiles.sort_by_depth(self.records[visible, projection.DEPTH].view(np.uint32), visible)
+        order = tiles.sort_by_depth(self.records[visible, records.DEPTH].view(np.uint32), visible)
         self.starts, self.pairs = tiles.fill_lists(order, boxes, self.slots, self.columns, rows)
         self.dealt, self.bounds = tiles.deal(np.diff(self.starts), numba.get_num_threads())
         self.done = np.empty(len(self.starts) - 1, np.int32)
@@ -108,11 +141,11 @@ class _Picture:
     def blend_backward(self, values, image, alpha, to_image, to_alpha) -> np.ndarray:
         """Gradients of the records' moments and of the values, (n, MOMENTS + channels)."""
         channels = image.shape[2]
-        per_hit = np.empty((len(self.pairs), projection.MOMENTS + channels), np.float32)
+        per_hit = np.empty((len(self.pairs), records.MOMENTS + channels), np.float32)
         dealt, bounds = tiles.deal(self.done.astype(np.int64), numba.get_num_threads())
         _BACKWARD[channels](
-            self.records, values, self.starts, self.pairs, dealt, bounds, self.columns, image, alpha, to_image, to_alpha,
-            self.done, per_hit,
+            self.records, values, self.starts, self.pairs, dealt, bounds, self.columns, image, alpha,
+            to_image, to_alpha, self.done, per_hit,
         )  # fmt: skip
         sums = np.empty((len(self.hits), per_hit.shape[1]), np.float32)
         tiles.sum_slots(self.slots, per_hit, sums)
@@ -121,20 +154,31 @@ class _Picture:
     def project_backward(self, gradients: np.ndarray):
         """Gradients of the splats' arrays, of the view (4, 4), the camera's position and the intrinsics (3, 3)."""
         to_splats = [np.zeros_like(array) for array in self.splats]
-        to_camera = np.zeros((-(-len(self.hits) // projection.CHUNK), 19))
-        projection.project_backward(
+        to_camera = np.zeros((-(-len(self.hits) // projection.CHUNK), projection_backward.CAMERA), np.float32)
+        projection_backward.project_backward(
             *self.splats, self.degree, *self.camera, self.antialiased, self.records, self.hits, gradients,
             *to_splats, to_camera,
         )  # fmt: skip
-        total = to_camera.sum(0).astype(np.float32)
-        to_view, to_intrinsics = np.zeros((4, 4), np.float32), np.zeros((3, 3), np.float32)
+        total = to_camera.sum(0, dtype=np.float64).astype(np.float32)
+        to_view, to_intrinsics = (
+            np.zeros((4, 4), np.float32),
+            np.zeros((3, 3), np.float32),
+        )
         to_view[:3] = total[:12].reshape(3, 4)
         to_intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]] = total[15:]
         return to_splats, to_view, total[12:15], to_intrinsics
 
 
-_FORWARD = {3: blending.forward_color, 7: blending.forward_geometry, FEATURES: blending.forward_features}
-_BACKWARD = {3: blending.backward_color, 7: blending.backward_geometry, FEATURES: blending.backward_features}
+_FORWARD = {
+    3: blending.forward_color,
+    7: blending.forward_geometry,
+    FEATURES: blending.forward_features,
+}
+_BACKWARD = {
+    3: blending_backward.backward_color,
+    7: blending_backward.backward_geometry,
+    FEATURES: blending_backward.backward_features,
+}
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -28,7 +28,10 @@ def rasterize_slowly(
     max_alpha: float = 0.99,
 ) -> Rendering:
     """As `render.splats.rasterize` with geometry; memory and time grow as n times height times width."""
-    n, degree = len(splats.means), int(splats.sh.shape[1] ** 0.5) - 1 if sh_degree is None else sh_degree
+    n, degree = (
+        len(splats.means),
+        int(splats.sh.shape[1] ** 0.5) - 1 if sh_degree is None else sh_degree,
+    )
     offsets = splats.means.new_zeros(n, 2).requires_grad_()
     turn, shift = world_to_camera[:3, :3], world_to_camera[:3, 3]
     camera = splats.means @ turn.T + shift
@@ -43,8 +46,21 @@ def rasterize_slowly(
     opacity = torch.sigmoid(splats.opacity_logits)
     if antialiased:
         opacity = opacity * (sharp_det / det).clamp_min(1e-12).sqrt()
-    center = torch.stack([intrinsics[0, 0] * x / z + intrinsics[0, 2], intrinsics[1, 1] * y / z + intrinsics[1, 2]], -1)
-    alpha = _alphas(center + offsets[order], torch.linalg.inv(covariance), opacity, width, height, max_alpha)
+    center = torch.stack(
+        [
+            intrinsics[0, 0] * x / z + intrinsics[0, 2],
+            intrinsics[1, 1] * y / z + intrinsics[1, 2],
+        ],
+        -1,
+    )
+    alpha = _alphas(
+        center + offsets[order],
+        torch.linalg.inv(covariance),
+        opacity,
+        width,
+        height,
+        max_alpha,
+    )
 
     towards = torch.nn.functional.normalize(splats.means + turn.T @ shift, dim=-1)
     color = torch.einsum("nk,nkc->nc", harmonics(towards, degree), splats.sh[:, : (degree + 1) ** 2]) + 0.5
@@ -93,7 +109,10 @@ def _covariances(x, y, z, turn, rotation, log_scales, intrinsics, width, height)
     u = torch.clamp(x / z, -cx / fx - 0.15 * width / fx, (width - cx) / fx + 0.15 * width / fx)
     v = torch.clamp(y / z, -cy / fy - 0.15 * height / fy, (height - cy) / fy + 0.15 * height / fy)
     zero = torch.zeros_like(z)
-    rows = [torch.stack([fx / z, zero, -fx * u / z], -1), torch.stack([zero, fy / z, -fy * v / z], -1)]
+    rows = [
+        torch.stack([fx / z, zero, -fx * u / z], -1),
+        torch.stack([zero, fy / z, -fy * v / z], -1),
+    ]
     footprint = torch.stack(rows, -2) @ turn @ rotation * torch.exp(log_scales)[:, None]
     sharp = footprint @ footprint.transpose(1, 2)
     return sharp + BLUR * torch.eye(2, dtype=sharp.dtype), sharp
@@ -117,12 +136,16 @@ def _weights(alpha: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def harmonics(directions: Tensor, degree: int) -> Tensor:
-    """The (degree + 1)^2 real spherical harmonics at unit vectors (n, 3), ordered and signed as in 3D Gaussian Splatting."""
+    """The (degree + 1)^2 real spherical harmonics at unit vectors (n, 3), as 3D Gaussian Splatting orders them."""
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
     functions = [torch.full_like(x, 0.28209479177387814)]
     if degree > 0:
-        functions += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
+        functions += [
+            -0.4886025119029199 * y,
+            0.4886025119029199 * z,
+            -0.4886025119029199 * x,
+        ]
     if degree > 1:
         functions += [
             1.0925484305920792 * x * y,

@@ -50,7 +50,12 @@ def fill_lists(order, boxes, slots, columns, rows):
     counts = np.zeros((CHUNKS, tiles), np.int64)
     for chunk in prange(CHUNKS):
         for j in range(chunk * m // CHUNKS, (chunk + 1) * m // CHUNKS):
-            x0, y0, x1, y1 = boxes[order[j], 0], boxes[order[j], 1], boxes[order[j], 2], boxes[order[j], 3]
+            x0, y0, x1, y1 = (
+                boxes[order[j], 0],
+                boxes[order[j], 1],
+                boxes[order[j], 2],
+                boxes[order[j], 3],
+            )
             for ty in range(y0, y1):
                 for tx in range(x0, x1):
                     counts[chunk, ty * columns + tx] += 1
@@ -111,7 +116,7 @@ def sum_slots(slots, values, sums):
     for chunk in prange((n + 1023) // 1024):
         for i in range(chunk * 1024, min(n, (chunk + 1) * 1024)):
             for c in range(values.shape[1]):
-                total = np.float32(0)
-                for k in range(slots[i], slots[i + 1]):
-                    total += values[k, c]
-                sums[i, c] = total
+                sums[i, c] = np.float32(0)
+            for k in range(slots[i], slots[i + 1]):
+                for c in range(values.shape[1]):
+                    sums[i, c] += values[k, c]
