@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from recon.errors import UserError
+from recon.formats.camera_poses import rotation_of_quaternion
 from recon.formats.colmap_model import ColmapModel, read_model
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import ImageFolder, PosedImage, rotation_of_quaternion, some, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, some, views_of
 from recon.formats.untrusted import LARGEST_COORDINATE, plain
 from recon.inputs import PointCloud, Views
 

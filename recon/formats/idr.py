@@ -14,9 +14,10 @@ import numpy as np
 
 from recon.distortion import Lens
 from recon.errors import UserError
+from recon.formats.camera_poses import decomposed
 from recon.formats.numpy_arrays import read_archive
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import ImageFolder, PosedImage, decomposed, images_in_order, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, images_in_order, views_of
 from recon.images import examine
 from recon.inputs import Views
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from recon.distortion import pinhole
 from recon.errors import UserError
+from recon.formats.camera_poses import inverse, rigid
 from recon.formats.numpy_arrays import read_array
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import ImageFolder, PosedImage, images_in_order, inverse, rigid, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, images_in_order, views_of
 from recon.inputs import Views
 
 FOLDERS = ("images", "images_2", "images_4", "images_8", "")

@@ -20,8 +20,9 @@ from jaxtyping import Float64
 
 from recon.distortion import Lens
 from recon.errors import UserError
+from recon.formats.camera_poses import inverse, rigid
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import ImageFolder, PosedImage, inverse, rigid, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import plain, read_whole
 from recon.inputs import Views
 

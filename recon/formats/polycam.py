@@ -16,8 +16,9 @@ import numpy as np
 
 from recon.distortion import pinhole
 from recon.errors import UserError
+from recon.formats.camera_poses import OPENGL, inverse, rigid
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import OPENGL, ImageFolder, PosedImage, files_in, inverse, rigid, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, files_in, views_of
 from recon.formats.untrusted import plain, read_whole
 from recon.inputs import Views
 

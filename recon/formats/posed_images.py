@@ -23,13 +23,13 @@ from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 
 from recon.distortion import Lens, resample, straightened
 from recon.errors import UserError
+from recon.formats.camera_poses import upward
 from recon.formats.options import ViewOptions
 from recon.formats.untrusted import are_coordinates, plain
 from recon.images import PictureFacts, examine, is_image, read_image, read_mask, read_numbers
 from recon.inputs import Label, PointCloud, View, Views
 from render.cameras import Camera
 
-OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes of OpenGL (x right, y up, z backward) in OpenCV's, and back
 SAME_SHAPE = 0.02  # ratios of width to height closer than this are one shape, rounded to whole pixels
 COMPANION = re.compile(r"[_.-](depth|normal|mask|alpha|disp|albedo|label|seg|conf)\w*$", re.IGNORECASE)
 IMAGES = re.compile(r"images/")
@@ -149,7 +149,7 @@ def views_of(
     Raises:
         UserError: no image is there, two frames name one image, a picture or a camera is unsound or they do not fit.
     """
-    there = [image for image in images if image.file is not None and image.file.is_file()]
+    there = [image for image in images if image.file is not None]
     if not there:
         listed = f"the first is {plain(images[0].name)}" if images else "none is listed"
         raise UserError(
@@ -160,73 +160,18 @@ def views_of(
         if one.name == next_one.name:
             raise UserError(f"{path}: lists the image {plain(one.name)} twice; an image has one camera")
     told = list(notes)
-    if missing := [image.name for image in images if image not in there]:
+    if missing := [image.name for image in images if image.file is None]:
         told.append(f"{len(missing)} of {len(images)} listed images are not there and are left out: {some(missing)}.")
     frames = [_frame(image, options.max_size) for image in there]
     told += _size_notes(there, frames)
-    unposed = _unposed(path, there, missing)
+    unposed = _unposed(path, there)
     if unposed:
         told.append(f"{len(unposed)} images have no pose and are left out: {some(unposed)}.")
     poses = np.stack([image.world_to_camera for image in there])
     if up is None:
-        up = upward(poses)
+        up = upward(poses, None if points is None else points.points)
         told.append(f"Up is estimated from the cameras: {', '.join(f'{axis:.2f}' for axis in up)} (--up tells it).")
     return Views(tuple(f.view() for f in frames), points, labels, tuple(unposed), unit, up, tuple(told))
-
-
-def rigid(matrix: Float64[np.ndarray, "_ 4"], where: str) -> Float64[np.ndarray, "4 4"]:
-    """A pose as a rotation and a translation, its rounding removed; a uniform scale of the rotation is divided out.
-
-    Raises:
-        UserError: it is neither; `where` begins the sentence.
-    """
-    matrix = np.asarray(matrix, np.float64)
-    if matrix.shape not in ((3, 4), (4, 4)) or not are_coordinates(matrix):
-        raise UserError(f"{where} is not a matrix of 3 or 4 rows of 4 numbers")
-    left, sizes, right = np.linalg.svd(matrix[:3, :3])
-    if np.linalg.det(left @ right) < 0 or sizes[2] < 0.97 * sizes[0] or sizes[2] <= 0:
-        raise UserError(f"{where} is no rotation with a translation")
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = left @ right, matrix[:3, 3]
-    return pose
-
-
-def inverse(pose: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:
-    """The inverse of a rotation with a translation."""
-    result = np.eye(4)
-    result[:3, :3], result[:3, 3] = pose[:3, :3].T, -pose[:3, :3].T @ pose[:3, 3]
-    return result
-
-
-def rotation_of_quaternion(wxyz: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 3 3"]:
-    """Rotation matrices of quaternions of any length but 0."""
-    w, x, y, z = (wxyz / np.linalg.norm(wxyz, axis=1, keepdims=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), 2, 0)
-
-
-def upward(world_to_cameras: Float64[np.ndarray, "n 4 4"]) -> tuple[float, float, float]:
-    """The direction that the cameras hold upward.
-
-    People and drones hold cameras level: the axes x of the cameras lie in the horizontal plane. Where they span one, up
-    is its normal; where they do not (all cameras stand alike), the mean of the cameras' own upward axes. Of its two
-    signs the one is taken that the cameras' own upward axes speak for, or, where these are level, that looks down.
-    """
-    right, down, forward = (world_to_cameras[:, axis, :3] for axis in range(3))
-    sizes, axes = np.linalg.eigh(right.T @ right / len(right))
-    own = -down.mean(0)
-    normal = axes[:, 0] if sizes[1] > 0.02 and sizes[0] < 0.2 * sizes[1] else own
-    if np.linalg.norm(normal) < 1e-6:
-        normal = -forward.mean(0)
-    votes = float(normal @ own)
-    if abs(votes) < 0.3 * np.linalg.norm(normal):
-        votes = -float(normal @ forward.mean(0))
-    x, y, z = normal / np.linalg.norm(normal) * (1.0 if votes >= 0 else -1.0)
-    return float(x), float(y), float(z)
 
 
 def some(names: Sequence[str]) -> str:
@@ -337,7 +282,7 @@ def mask_beside(file: Path) -> Path | None:
     return None
 
 
-def _unposed(path: Path, there: Sequence[PosedImage], missing: Sequence[str]) -> list[str]:
+def _unposed(path: Path, there: Sequence[PosedImage]) -> list[str]:
     """Pictures in the same folders that no frame names, but for companions (depth, masks) of those that are."""
     used = {image.file for image in there} | {image.mask for image in there} | {image.depth for image in there}
     used |= {image.labels for image in there}
@@ -388,30 +333,6 @@ def images_in_order(folder: ImageFolder, folders: Sequence[str]) -> list[Path]:
     places = [folder.root / name for name in folders] if folder.given is None else [folder.given]
     found = ([file for file in files_in(place) if is_image(file)] for place in places)
     return next((images for images in found if images), [])
-
-
-def decomposed(
-    matrix: Float64[np.ndarray, "3 4"], where: str
-) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "4 4"]]:
-    """Intrinsics with a positive diagonal, and world-to-camera pose, of a projection matrix ~ intrinsics @ [R | t].
-
-    Raises:
-        UserError: the matrix is no camera's; `where` begins the sentence.
-    """
-    from scipy.linalg import rq
-
-    if not are_coordinates(matrix) or np.linalg.matrix_rank(matrix[:, :3]) < 3:
-        raise UserError(f"{where} is not the projection matrix of a camera")
-    matrix = matrix * np.sign(np.linalg.det(matrix[:, :3]))  # known up to a factor; R turns and does not mirror
-    upper, rotation = rq(matrix[:, :3])
-    signs = np.diag(np.sign(np.diag(upper)))
-    upper, rotation = upper @ signs, signs @ rotation
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, np.linalg.solve(upper, matrix[:, 3])
-    intrinsics = upper / upper[2, 2]
-    if abs(intrinsics[0, 1]) < 1e-4 * intrinsics[0, 0]:
-        intrinsics[0, 1] = 0.0  # skew of less than a pixel from top to bottom, mostly rounding
-    return intrinsics, pose
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -14,8 +14,9 @@ from jaxtyping import Float64
 
 from recon.distortion import Lens
 from recon.errors import UserError
+from recon.formats.camera_poses import decomposed
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import ImageFolder, PosedImage, decomposed, files_in, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, files_in, views_of
 from recon.formats.untrusted import plain, read_whole
 from recon.images import SUFFIXES, examine
 from recon.inputs import Views

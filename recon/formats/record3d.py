@@ -14,8 +14,9 @@ import numpy as np
 
 from recon.distortion import Lens, pinhole
 from recon.errors import UserError
+from recon.formats.camera_poses import OPENGL, inverse, rotation_of_quaternion
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import OPENGL, ImageFolder, PosedImage, inverse, rotation_of_quaternion, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import are_coordinates, plain, read_whole
 from recon.inputs import Views
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from recon.distortion import Lens
 from recon.formats import cameras_json
+from recon.formats.camera_poses import rigid
 from recon.formats.options import ViewOptions
-from recon.formats.posed_images import ImageFolder, PosedImage, rigid, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import plain
 from recon.inputs import Views
 

@@ -24,9 +24,10 @@ from jaxtyping import Float64
 
 from recon.distortion import Lens, pinhole
 from recon.errors import UserError
+from recon.formats.camera_poses import OPENGL, inverse, rigid
 from recon.formats.labels import label_table
 from recon.formats.options import PointOptions, ViewOptions
-from recon.formats.posed_images import OPENGL, ImageFolder, PosedImage, inverse, rigid, views_of
+from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import MAX_TEXT_BYTES, plain, read_whole
 from recon.images import examine
 from recon.inputs import BACKGROUND, Label, PointCloud, Views

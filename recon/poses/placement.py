@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from recon.formats.posed_images import upward
+from recon.formats.camera_poses import upward
 from recon.inputs import Photo
 
 FEWEST = 4  # GPS positions

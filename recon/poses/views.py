@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from recon.distortion import Lens, resample, straightened
+from recon.formats.camera_poses import rotation_of_quaternion
 from recon.formats.colmap_model import ColmapImage, read_model
-from recon.formats.posed_images import rotation_of_quaternion
 from recon.inputs import Photo, Photos, PointCloud, View, Views
 from recon.poses.store import MODEL, PoseFacts
 from render.cameras import Camera

@@ -14,7 +14,9 @@ from PIL import Image
 
 from recon.errors import UserError
 from recon.formats import ViewOptions, format_of, read
+from recon.formats.camera_poses import upward
 from recon.inputs import Views
+from render.cameras import look_at
 
 
 def views_in(path: Path, **options: object) -> Views:
@@ -80,6 +82,17 @@ def test_up_is_estimated_from_level_cameras(tmp_path: Path) -> None:
     views = views_in(tmp_path)
     np.testing.assert_allclose(views.up, (0, 0, 1), atol=1e-9)
     assert any("Up is estimated" in note for note in views.notes)
+
+
+def test_up_of_a_drone_that_looks_down_and_of_a_row_of_cameras_that_looks_ahead() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.uniform(-20, 20, (12, 3)) * (1, 1, 0)
+    poses = np.stack([look_at(place + (0, 0, 50), place, up=(0, 1, 0)) for place in places])
+    ground = rng.uniform(-60, 60, (400, 3)) * (1, 1, 0.02)
+    np.testing.assert_allclose(upward(poses, ground), (0, 0, 1), atol=1e-9)
+    poses = np.stack([look_at(place, place + (0, 0, 9), up=(0, -1, 0)) for place in places / 40])
+    scene = np.stack([*rng.uniform(-5, 5, (2, 400)), rng.uniform(3, 20, 400)], axis=1)
+    np.testing.assert_allclose(upward(poses, scene), (0, -1, 0), atol=1e-9)
 
 
 def test_a_model_is_found_by_any_of_its_folders_and_files(tmp_path: Path) -> None:

@@ -88,6 +88,15 @@ def test_brighton_beach_is_read_as_pycolmap_reads_it(real_data: Path) -> None:
     np.testing.assert_allclose(np.sort(views.points.points, axis=0), np.sort(expected_points, axis=0))
 
 
+def test_up_over_brighton_beach_is_away_from_the_ground(real_data: Path) -> None:
+    views = views_in(real_data / "photos" / "brighton_beach" / "reference_sparse")
+    assert views.points is not None
+    _, _, axes = np.linalg.svd(views.points.points - views.points.points.mean(0), full_matrices=False)
+    above = np.mean([view.camera.position for view in views.views], axis=0) - views.points.points.mean(0)
+    normal = axes[2] * np.sign(axes[2] @ above)
+    assert np.degrees(np.arccos(normal @ views.up)) < 5
+
+
 def test_photoscan_and_colmap_agree_on_the_axe(real_data: Path) -> None:
     folder = real_data / "photos" / "socketed_axe"
     colmap = {view.name: view for view in views_in(folder / "reference_sparse").views}

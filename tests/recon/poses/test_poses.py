@@ -235,7 +235,7 @@ def test_socketed_axe_by_its_masks(real_data, tmp_path):
 
 def _largest_angle(views, reference) -> float:
     """Between relative rotations: from each camera to the first, here and in the reference."""
-    from recon.formats.posed_images import rotation_of_quaternion
+    from recon.formats.camera_poses import rotation_of_quaternion
 
     ours = np.array([view.camera.world_to_camera[:3, :3] for view in views.views])
     theirs = rotation_of_quaternion(np.array([reference[Path(view.name).name].quaternion for view in views.views]))
