@@ -120,16 +120,22 @@ def _trained(views: Views, config: SplatsConfig, seed: int) -> _Run:
     return _Run(views, config, stage, seconds + time.process_time() - began, curve)
 
 
-def _psnr(stage: GaussianStage, views: Views, most: int | None = None, pictures: Path | None = None) -> list:
+def _psnr(
+    stage: GaussianStage, views: Views, most: int | None = None, pictures: Path | None = None
+) -> list[tuple[float, float]]:
     """PSNR and SSIM of held-out views, of at most so many."""
     held_out = [view for view in views.views if view.held_out]
     chosen = held_out if most is None else held_out[:: -(-len(held_out) // most)]
     background = BLACK if stage.background == "black" else WHITE
     cameras = scene_cameras(stage.result(), Views(tuple(chosen)), stage.frame, background)
-    for one in cameras if pictures is not None else ():
-        pictures.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(one.rendered).save(pictures / f"{Path(one.name).stem}.png")
-    return [figures(view, one.rendered) for view, one in zip(chosen, cameras, strict=True)]
+    found = []
+    for view, one in zip(chosen, cameras, strict=True):
+        assert one.rendered is not None
+        found.append(figures(view, one.rendered))
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(one.rendered).save(pictures / f"{Path(one.name).stem}.png")
+    return found
 
 
 def _machine() -> float:
