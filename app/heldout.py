@@ -18,7 +18,7 @@ from recon.files import replacing
 from recon.inputs import View, Views
 from recon.scene import Scene, SceneCamera
 
-GROUND = 1.0  # white, what photos with transparency are put on, as methods render them
+WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 
 
 class Comparison(NamedTuple):
@@ -41,13 +41,21 @@ def comparisons(scene: Scene, views: Views) -> Iterator[Comparison]:
             yield Comparison(one.name, one.rendered.astype(np.float32) / 255, photo_of(view), mask)
 
 
+def ground_of(input: object) -> tuple[float, float, float]:
+    """What lies behind the splats of a run in pictures, as methods render them: white where the photos have
+    transparency or are not at hand, else black."""
+    if isinstance(input, Views) and input.views and input.views[0].image().shape[2] == 3:
+        return BLACK
+    return WHITE
+
+
 def photo_of(view: View) -> Float32[np.ndarray, "h w 3"]:
     """The view's image, on white where it is transparent."""
     image = view.image().astype(np.float32) / 255
     if image.shape[2] == 3:
         return image
     alpha = image[..., 3:]
-    return image[..., :3] * alpha + GROUND * (1 - alpha)
+    return image[..., :3] * alpha + 1 - alpha
 
 
 def figures(scene: Scene, views: Views) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from app.camera_paths import along, orbit
+from app.heldout import ground_of
 from app.report_pictures import backdrop
+from app.run_input import input_again
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.meshes import joined, parts
@@ -50,7 +52,8 @@ def render_path(
         raise UserError(f"--out {out}: is neither a video ({', '.join(VIDEOS)}) nor a folder without an ending")
     if out.suffix and not videos_can_be_written():
         raise UserError(f"--out {out}: videos need a package: pip install 'relief[video]'; a folder takes pictures")
-    pictures = pictures_along(scene, path_cameras(scene, bounds, path, frames, size))
+    cameras = path_cameras(scene, bounds, path, frames, size)
+    pictures = pictures_along(scene, cameras, ground_of(input_again(run)))
     if out.suffix:
         write_video(_told(pictures, frames), out, frames_a_second)
     else:
@@ -75,15 +78,15 @@ def path_cameras(
     return orbit(corners, _up_in_frame(scene), photos, frames, size)
 
 
-def pictures_along(scene: Scene, cameras: Sequence[Camera]) -> Iterator[Picture]:
-    """What the cameras see, one after the other: the splats on white, or the mesh."""
+def pictures_along(scene: Scene, cameras: Sequence[Camera], ground: tuple[float, float, float]) -> Iterator[Picture]:
+    """What the cameras see, one after the other: the splats with that colour behind them, or the mesh."""
     if scene.gaussians is not None:
         from recon.gaussians.tensors import to_splats
         from render.splats import render_image
 
         splats, antialiased = to_splats(scene.gaussians), scene.gaussians.antialiased
         for camera in cameras:
-            yield to_bytes(render_image(splats, camera, (1.0, 1.0, 1.0), antialiased)[..., :3])
+            yield to_bytes(render_image(splats, camera, ground, antialiased)[..., :3])
     else:
         mesh = joined(parts(scene))
         for camera in cameras:

@@ -15,6 +15,7 @@ import numpy as np
 
 from app import report_plots
 from app.distance_scale import css_gradient
+from app.heldout import ground_of
 from app.kinds import MethodInput, kind_of
 from app.markup import Child, Markup, element, joined, picture, table
 from app.report_evidence import Evidence
@@ -54,7 +55,7 @@ def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, input: Met
     if scene.has_mesh or scene.gaussians is None:
         results = [image for image, _ in result_pictures(scene, [viewpoint.camera for viewpoint in viewpoints])]
     else:
-        results = splat_pictures(scene, viewpoints)
+        results = splat_pictures(scene, viewpoints, ground_of(input))
     title = _name(run)
     body = joined(
         _head(title, run),
@@ -63,10 +64,12 @@ def write_report(run_dir: Path, run: Mapping[str, Any], scene: Scene, input: Met
         _input(title, evidence),
         _distances(scene, evidence, viewpoints[0].camera),
         None if evidence is None else evidence.further(run, viewpoints),
-        None if run.get("poses") is None else pose_section(poses_of(run_dir, run["poses"])),
+        None
+        if run.get("poses") is None
+        else pose_section(poses_of(run_dir, run["poses"]), () if evidence is None else evidence.notes),
         _objects(run, scene, evidence),
         _stages(run),
-        _warnings(run),
+        _warnings(run, evidence),
         _going_on(run_dir, scene),
         _record(run),
     )
@@ -263,8 +266,10 @@ def _stages(run: Mapping[str, Any]) -> Markup | None:
     )
 
 
-def _warnings(run: Mapping[str, Any]) -> Markup | None:
-    warnings = run.get("warnings", [])
+def _warnings(run: Mapping[str, Any], evidence: Evidence | None) -> Markup | None:
+    """What was noted, but for what stands above on the page."""
+    told = () if evidence is None else evidence.notes
+    warnings = [warning for warning in run.get("warnings", []) if warning not in told]
     if not warnings:
         return None
     return joined(element("h2", "Warnings"), element("ul", *(element("li", warning) for warning in warnings)))

@@ -52,14 +52,14 @@ def photo_viewpoints(scene: Scene) -> list[Viewpoint]:
     return [Viewpoint(alike[index].camera.resized(factor), alike[index].name) for index in sorted(chosen)]
 
 
-def splat_pictures(scene: Scene, viewpoints: Sequence[Viewpoint]) -> list[Image]:
-    """The scene's Gaussians on white."""
+def splat_pictures(scene: Scene, viewpoints: Sequence[Viewpoint], ground: tuple[float, float, float]) -> list[Image]:
+    """The scene's Gaussians with that colour behind them."""
     from recon.gaussians.tensors import to_splats
     from render.splats import render_image
 
     assert scene.gaussians is not None
     splats, antialiased = to_splats(scene.gaussians), scene.gaussians.antialiased
-    return [render_image(splats, one.camera, (1.0, 1.0, 1.0), antialiased)[..., :3] for one in viewpoints]
+    return [render_image(splats, one.camera, ground, antialiased)[..., :3] for one in viewpoints]
 
 
 def result_pictures(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.markup import Child, Markup, element, joined, table
 from recon.poses import read_report
 
 
-def pose_section(folder: Path | None) -> Markup | None:
-    """What structure from motion did with each photo; None where no photos were posed, or the folder is gone."""
+def pose_section(folder: Path | None, told: Sequence[str]) -> Markup | None:
+    """What structure from motion did with each photo, but for the sentences that the page has `told` already; None
+    where the folder is gone."""
     report = None if folder is None else read_report(folder)
     if report is None:
         return None
@@ -35,5 +37,5 @@ def pose_section(folder: Path | None) -> Markup | None:
         "why it is left out",
     ]
     listing = element("details", element("summary", "Each photo"), table(headings, rows))
-    said = (element("p", line) for line in report.lines())
+    said = (element("p", line) for line in report.lines() if line not in told)
     return joined(element("h2", "Where the cameras come from"), *said, listing)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import viser
 
+from app.heldout import ground_of
 from app.rendering import Picture, path_cameras, pictures_along, videos_can_be_written, write_video
 from app.viewer.content import Content
 
@@ -37,9 +38,10 @@ class Recorder:
         try:
             scene, frames = self._content.scene, self.seconds.value * FRAMES_A_SECOND
             cameras = path_cameras(scene, self._content.bounds(), self.path.value, frames, SIZE)
+            ground = ground_of(self._content.input)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / f"{self.path.value}.mp4"
-                write_video(self._counted(pictures_along(scene, cameras), frames), file, FRAMES_A_SECOND)
+                write_video(self._counted(pictures_along(scene, cameras, ground), frames), file, FRAMES_A_SECOND)
                 client.send_file_download(file.name, file.read_bytes())
             self.said.content = f"{self.path.value}.mp4 is done."
         finally:
