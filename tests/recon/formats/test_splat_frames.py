@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from splats_by_hand import matched, sample
 
+from app.cli import main
 from app.conversion import Cleaning, convert
 from recon.errors import UserError
 from recon.formats.splats import Y_DOWN, is_splats, read_splats, write_splats
@@ -239,3 +240,21 @@ def test_options_are_for_their_kind(tmp_path):
     assert not is_splats(mesh)
     with pytest.raises(UserError, match="for splats"):
         convert(mesh, tmp_path / "b.ply", splat_cleaning=SplatCleaning(min_opacity=0.5))
+
+
+def test_the_command_takes_the_flags(tmp_path, monkeypatch, capsys):
+    def relief(*words: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["relief", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err
+
+    given, source = sample(300), tmp_path / "a.ply"
+    write_splats(Scene(gaussians=given, frame=Frame(up=Y_DOWN)), source)
+    status, said = relief("convert", source, tmp_path / "b.spz", "--crop", "-9,-9,-9,0,9,9", "--min-opacity", 0.5)
+    keep = (given.means[:, 0] <= 0) & (given.opacities >= 0.5)
+    assert status == 0 and f"{(~keep).sum()} of 300" in said
+    assert len(read_splats(tmp_path / "b.spz").gaussians) == keep.sum()
+    for flags in (("--min-opacity", 1.5), ("--max-size", 0), ("--drop-floaters", -1), ("--crop", "1,2")):
+        status, said = relief("convert", source, tmp_path / "c.spz", *flags)
+        assert status == 2 and flags[0] in said and not (tmp_path / "c.spz").exists()
