@@ -27,12 +27,14 @@ def panorama() -> np.ndarray:
     return total.clip(0, 255)
 
 
-def write(path: Path, frames: list[np.ndarray]) -> None:
-    """The grey frames as H.264 (MPEG-4 where that is not built in)."""
+def write(path: Path, frames: list[np.ndarray], rotation: int = 0) -> None:
+    """The grey frames as H.264 (MPEG-4 where that is not built in), to be shown turned counter-clockwise."""
     with av.open(str(path), "w") as container:
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         stream = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", 8_000_000
+        if rotation:
+            stream.set_display_rotation(rotation)
         for pixels in frames:
             rgb = np.repeat(pixels.astype(np.uint8)[..., None], 3, axis=2)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
@@ -80,6 +82,15 @@ def test_photos_are_the_frames_that_their_names_say(tmp_path):
         assert int(np.argmin(errors)) == index and errors[index] < 6
     reduced = read(tmp_path / "walk.mp4", PhotoOptions(max_size=120)).photos[0]
     assert reduced.image().shape == (68, 120, 3) == (reduced.height, reduced.width, 3)
+
+
+def test_a_phone_that_was_held_upright(tmp_path):
+    frames = pan(np.arange(40) * 9)
+    write(tmp_path / "walk.mp4", frames, rotation=-90)
+    photos = read(tmp_path / "walk.mp4", PhotoOptions())
+    photo, index = photos.photos[3], indices(photos)[3]
+    assert (photo.width, photo.height) == (HEIGHT, WIDTH)
+    assert np.abs(photo.image()[..., 1] - np.rot90(frames[index], -1)).mean() < 6
 
 
 def test_a_video_without_motion_is_refused(tmp_path):

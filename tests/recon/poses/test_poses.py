@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,44 @@ def test_a_stopped_run_goes_on_to_the_same_cameras(solved, tmp_path, monkeypatch
     assert np.array_equal(centres(again), centres(views))
 
 
+@pytest.mark.parametrize("stage", ["features", "matching", "mapping"])
+def test_ctrl_c_is_heard_in_every_stage(solved, tmp_path, stage):
+    def press(progress):
+        if progress.stage == f"poses: {stage}" and progress.step >= 2:
+            raise KeyboardInterrupt
+
+    few = replace(solved[0], photos=solved[0].photos[:4])
+    with pytest.raises(KeyboardInterrupt):
+        poses(few, tmp_path, threads=1, on_progress=press)
+    assert read_report(tmp_path) is None
+    assert len(poses(few, tmp_path, threads=1, on_progress=lambda _: None).views) == 4
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import photo_scenes
+from recon.poses import poses
+tell = lambda progress: print(progress.stage.split()[-1], progress.step, flush=True)
+poses(photo_scenes.photos_in(Path(sys.argv[2])), Path(sys.argv[3]), threads=1, on_progress=tell)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_cameras(scene, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(scene[0])]
+    for moment in ("features 2", "matching 0", "mapping 1"):
+        with subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert any(line.strip() == moment for line in process.stdout)
+            process.kill()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, str(tmp_path / "left-alone")], check=True, stdout=subprocess.DEVNULL)
+    killed, alone = (read_model(tmp_path / name / "sparse") for name in ("killed", "left-alone"))
+    assert killed.images == alone.images and np.array_equal(killed.points, alone.points)
+
+
 def test_the_report_counts(solved):
     report = read_report(solved[1])
     assert report is not None and report.registered == COUNT and report.attempts == 1
@@ -210,6 +249,13 @@ def test_masks_hide_features(scene, tmp_path):
             x, y = content.read_keypoints(image)[:, :2].T
             assert len(x) == len(content.read_descriptors(image).data) > 50
             assert x.min() >= 40 and x.max() < 160 and y.min() >= 60 and y.max() < 180
+
+
+@pytest.mark.slow
+def test_the_photos_that_come_with_the_repository(data_dir, tmp_path):
+    views = poses(read(data_dir / "photos" / "brighton_beach", PhotoOptions()), tmp_path)
+    assert len(views.views) == 18 and views.unit == "m" and len(views.points.points) > 1500
+    assert all(view.camera.forward[2] < -0.95 for view in views.views)
 
 
 @pytest.mark.slow
