@@ -13,7 +13,7 @@ from PIL import Image
 
 from recon.errors import UserError
 from recon.formats import SliceOptions, read
-from recon.inputs import CrossSections
+from recon.inputs import CrossSections, Photos
 
 SLICES = np.zeros((3, 4, 6), np.uint8)  # slice, row, column
 SLICES[:, 1:3, 2:5] = 2
@@ -130,7 +130,9 @@ def test_smoothed_edges_and_photographs_are_refused(tmp_path: Path):
     grey = np.stack([np.round(255 * disc).astype(np.uint8)] * 3)
     assert "a mask with blurred edges" in refusal(folder_of(tmp_path / "grey", grey))
     photo = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3)).astype(np.uint8)
-    assert "more than 256 colours: a picture" in refusal(folder_of(tmp_path / "photo", photo))
+    tifffile.imwrite(tmp_path / "photo.tif", photo, photometric="rgb")
+    assert "more than 256 colours: a picture" in refusal(tmp_path / "photo.tif")
+    assert isinstance(read(folder_of(tmp_path / "photo", photo)), Photos)
 
 
 def test_stacks_that_do_not_fit_together(tmp_path: Path):
