@@ -46,14 +46,15 @@ def render_path(
     from app.viewer.content import Content
 
     scene = read_scene_folder(run / "scene")
-    bounds = Content(str(run), scene).bounds()
+    input = input_again(run)
+    bounds = Content(str(run), scene, input).bounds()
     out = out or run / "export" / (f"{path}.mp4" if videos_can_be_written() else path)
     if out.suffix and out.suffix.lower() not in VIDEOS:
         raise UserError(f"--out {out}: is neither a video ({', '.join(VIDEOS)}) nor a folder without an ending")
     if out.suffix and not videos_can_be_written():
         raise UserError(f"--out {out}: videos need a package: pip install 'relief[video]'; a folder takes pictures")
     cameras = path_cameras(scene, bounds, path, frames, size)
-    pictures = pictures_along(scene, cameras, ground_of(input_again(run)))
+    pictures = pictures_along(scene, cameras, ground_of(input))
     if out.suffix:
         write_video(_told(pictures, frames), out, frames_a_second)
     else:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 SEEN = 0.1  # opacity
-MOST = 0.96  # of the splats bound the page
+MOST, ROOM = 0.8, 0.25  # so many of the splats, and so much more on each side, bound the page
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ class Content:
             UserError: there is nothing to show.
         """
         corners = [self.scene.frame.to_user(np.asarray(mesh.vertices)) for mesh in self.meshes]
-        if self.scene.gaussians is not None and not corners:
+        known = isinstance(self.input, Views) and self.input.points is not None and len(self.input.points.points) > 0
+        if self.scene.gaussians is not None and not corners and not known:
             corners.append(self.scene.frame.to_user(_most_of(self.scene.gaussians)))
-        if self.input is not None and (not isinstance(self.input, Views) or not corners):
+        if self.input is not None and (known or not isinstance(self.input, Views) or not corners):
             corners.append(kind_of(self.input).vertices(self.input))
         points = np.concatenate([np.zeros((0, 3)), *corners])
         if not len(points):
@@ -77,10 +78,12 @@ class Content:
 
 
 def _most_of(gaussians: Gaussians) -> Float[np.ndarray, "2 3"]:
-    """The corners of the box around most of what can be seen: haze and a few stray splats do not count."""
+    """The corners of the box around most of what can be seen: haze, stray splats and the sky do not count."""
     seen = gaussians.opacities > SEEN
     means = gaussians.means[seen] if seen.any() else gaussians.means
-    return np.quantile(means, [(1 - MOST) / 2, (1 + MOST) / 2], axis=0)
+    low, high = np.quantile(means, [(1 - MOST) / 2, (1 + MOST) / 2], axis=0)
+    room = ROOM * (high - low)
+    return np.stack([np.maximum(low - room, means.min(0)), np.minimum(high + room, means.max(0))])
 
 
 def is_input(path: Path) -> bool:
