@@ -45,13 +45,15 @@ class Local(NamedTuple):
 
 @dataclass(frozen=True)
 class SheetField:
-    """Samples with axes and spacing, their neighbours (n, k; the sample itself first), and a tree of them."""
+    """Samples with axes and spacing, their neighbours (n, k; the sample itself first), a tree of them, and the noise
+    that the points had before they were moved onto their sheets: along the sheets they still have it."""
 
     points: Float64[np.ndarray, "n 3"]
     axes: Float64[np.ndarray, "n 3"]
     spacing: Float64[np.ndarray, "n"]
     neighbours: Int64[np.ndarray, "n k"]
     tree: KDTree
+    noise: float = 0.0
 
     @classmethod
     def of(cls, sheets: Sheets) -> SheetField:
@@ -60,7 +62,7 @@ class SheetField:
         points = sheets.points[order]
         tree = KDTree(points)
         _, neighbours = tree.query(points, min(NEIGHBOURS, len(points)))
-        return cls(points, sheets.normals[order], sheets.spacing[order], np.asarray(neighbours), tree)
+        return cls(points, sheets.normals[order], sheets.spacing[order], np.asarray(neighbours), tree, sheets.noise)
 
     def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:
         """The sheet nearest to each query."""

@@ -30,7 +30,7 @@ from recon.inputs import PointCloud
 from recon.limits import Cost
 from recon.scene import Frame, Scene
 from recon.surface.colors import carried, colors_at
-from recon.surface.sheets import OFF_GRID, Surface, surface_of
+from recon.surface.sheets import OFF_GRID, Surface, base_step, surface_of
 from recon.surface.sheets.borders import Mesh
 from recon.surface.sheets.tiles import MARGIN, Tile
 from recon.surface.sheets.welding import welded
@@ -130,7 +130,7 @@ def _fitted(points: Float64[np.ndarray, "n 3"], train: Trainer) -> tuple[Blocks,
 def _in_tiles(blocks: Blocks, samples: _Samples, config: SheetsConfig, frame: Frame, train: Trainer) -> Surface:
     """The surface, tile by tile. The thing is closed if nothing in any tile speaks against that; as soon as something
     does, the tiles before are made once more, as parts of an open surface."""
-    tiles = _tiles(blocks, samples.spacing, config.step)
+    tiles = _tiles(blocks, samples, config.step)
 
     def made(b: int, wanted: bool | None) -> Surface:
         around = partial(blocks.around, b, tiles[b].margin)
@@ -149,12 +149,12 @@ def _in_tiles(blocks: Blocks, samples: _Samples, config: SheetsConfig, frame: Fr
     return Surface(welded([piece.mesh for piece in pieces], tiles[0].base, closed), closed, why)
 
 
-def _tiles(blocks: Blocks, spacing: Float32[np.ndarray, " n"], step: float) -> list[Tile]:
+def _tiles(blocks: Blocks, samples: _Samples, step: float) -> list[Tile]:
     """The tile of each block, on a lattice below all points."""
-    base = step * float(np.median(spacing))
+    base = base_step(step, samples.spacing, samples.cloud_noise)
     origin = blocks.points.min(0) - OFF_GRID * base
     members = [blocks.members(b) for b in range(len(blocks))]
-    sparse = np.array([np.quantile(spacing[m], SPARSE_QUANTILE) if m.stop > m.start else 0.0 for m in members])
+    sparse = np.array([np.quantile(samples.spacing[m], SPARSE_QUANTILE) if m.stop > m.start else 0.0 for m in members])
     margins = [blocks.reach(b, MARGIN, sparse) for b in range(len(blocks))]
     return [Tile(*of, origin, base) for of in zip(blocks.low, blocks.high, margins, strict=True)]
 
@@ -298,8 +298,12 @@ class _Samples(NamedTuple):
     def sheets(self, which: np.ndarray) -> Sheets:
         """Some of them, in double precision."""
         normals, spacing = self.normals[which].astype(np.float64), self.spacing[which].astype(np.float64)
-        noise = float(np.median(self.noise)) if len(self.noise) else 0.0
-        return Sheets(self.points[which], normals, spacing, noise, self.kept[which].astype(np.int64))
+        return Sheets(self.points[which], normals, spacing, self.cloud_noise, self.kept[which].astype(np.int64))
+
+    @property
+    def cloud_noise(self) -> float:
+        """The noise of the whole cloud."""
+        return float(np.median(self.noise)) if len(self.noise) else 0.0
 
 
 def _points(fitted: Sheets, mesh: trimesh.Trimesh, factor: float, cloud: PointCloud, seed: int) -> PointCloud:

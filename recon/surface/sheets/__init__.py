@@ -27,6 +27,7 @@ from recon.surface.sheets.borders import (
     with_gaps_filled,
     without_crumbs,
 )
+from recon.surface.sheets.cracks import with_cracks_closed
 from recon.surface.sheets.crossings import Answers, Crossings, answers, decided, with_sides
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
 from recon.surface.sheets.polygons import polygons
@@ -34,6 +35,7 @@ from recon.surface.sheets.tiles import Region, Tile
 from recon.surface.sheets.welding import piece_in
 from recon.surface.topology import Topology
 
+NOISY_SPACING = 1.5  # of the noise: sheets that were found in noise have no detail that is finer
 REACH = 2.0  # spacings from the samples that an open surface is followed, to be cut back
 TRIAL_REACH = 2.6  # the same where it is tried whether the surface is closed
 CLOSED_REACH = 8.0
@@ -57,8 +59,9 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     With `closed` the surface is taken to be closed or open; by default that is found out. With `tile` the samples are
     those in and around it, the mesh is the tile's, and it is called closed if nothing in the tile speaks against that.
     """
-    base = step * float(np.median(field.spacing)) if tile is None else tile.base
-    steps = step * field.spacing[field.neighbours].mean(1)  # cubes should not change their size from sample to sample
+    base = base_step(step, field.spacing, field.noise) if tile is None else tile.base
+    spacing = field.spacing[field.neighbours].mean(1)  # cubes should not change their size from sample to sample
+    steps = step * np.maximum(spacing, NOISY_SPACING * field.noise)
     outward = _beyond_borders(field)
     points, steps = np.concatenate([field.points, outward.points]), np.concatenate([steps, steps[outward.samples]])
     tile = tile or Tile.everywhere(points.min(0) - OFF_GRID * base, base)
@@ -75,11 +78,17 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     mesh = polygons(*_crossed(*start, field, tile.undisturbed, False, REACH, 1))
     mesh = _manifold(_on_sheets(mesh, field, lattice.step))
     measure = border_measure(mesh, field)
+    mesh = with_cracks_closed(mesh, measure, tile.undisturbed)
     holes = true_holes(mesh, measure, field)
     mesh = trimmed(mesh, np.where(holes, measure, np.minimum(measure, 0.99)))
     mesh = without_crumbs(mesh, field)
     mesh = with_even_borders(with_gaps_filled(_manifold(mesh), field, tile.undisturbed))
     return Surface(piece_in(tile, mesh), False, why)
+
+
+def base_step(step: float, spacing: Float64[np.ndarray, " n"], noise: float) -> float:
+    """The side of the cubes of the middle level, for samples with that spacing and noise."""
+    return step * max(float(np.median(spacing)), NOISY_SPACING * noise)
 
 
 class _Outward(NamedTuple):
@@ -132,11 +141,17 @@ def _manifold(mesh: Mesh) -> Mesh:
 
 
 def _parted(mesh: Mesh) -> Mesh:
-    """The mesh without faces back to back, and with sheets parted where they touch."""
+    """The mesh without faces back to back, and with sheets parted where they touch; where three faces meet in an edge
+    that cannot be parted, one of them goes."""
     import trimesh
 
     split = split_non_manifold(without_bad_faces(trimesh.Trimesh(*mesh, process=False)))
-    return Mesh(np.asarray(split.vertices), np.asarray(split.faces))
+    topology = Topology(np.asarray(split.faces), len(split.vertices))
+    crowded = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
+    if len(crowded) == 0:
+        return Mesh(np.asarray(split.vertices), topology.faces)
+    _, one = np.unique(topology.edge_of_side[crowded], return_index=True)
+    return _parted(Mesh(np.asarray(split.vertices), np.delete(topology.faces, crowded[one] // 3, axis=0)))
 
 
 def _is_closed(lattice: Lattice, found: Crossings, field: SheetField, tile: Tile) -> tuple[bool, str]:
@@ -146,7 +161,7 @@ def _is_closed(lattice: Lattice, found: Crossings, field: SheetField, tile: Tile
     if not len(mesh.faces) or tile.owns(mesh.vertices[border]).any():
         return False, "it has borders"
     mesh = _on_sheets(mesh, field, lattice.step)
-    if (true_holes(mesh, border_measure(mesh, field), field) & tile.owns(mesh.vertices)).any():
+    if (true_holes(mesh, border_measure(mesh, field, by_density=False), field) & tile.owns(mesh.vertices)).any():
         return False, "it has an opening larger than a gap between random samples"
     return True, "there are samples all over it, with no opening larger than a gap between random samples"
 

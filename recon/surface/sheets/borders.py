@@ -5,12 +5,15 @@ The border measure at a place x of the mesh is how far the mean of the samples a
     T(x) = | sum w_i t_i / sum w_i | / s,   w_i = exp(-|p_i - x|^2 / 2 s^2),   s = 2 spacings,
 
 with t_i the part of p_i - x in the tangent plane. At the straight edge of an evenly sampled half plane it is
-sqrt(2 / pi) = .80; it grows outside and falls to nothing inside. The mesh is cut at T = .85 or where the nearest sample
-is 2.2 spacings away, whichever comes first.
+sqrt(2 / pi) = .80; it grows outside and falls to nothing inside, but also in the middle of a small hole. There the
+density D tells, the samples around x over those to be expected, with Gaussian weights 1.2 spacings wide. The mesh is
+cut where T = .85, where D is what it is .63 spacings beyond a straight edge (.3), or where the nearest sample is 2.2
+spacings away, whichever comes first. Noise of the points, which is still in them along the sheets, smears an edge: a
+width s becomes sqrt(s^2 + noise^2), T falls by the ratio of the two, and D changes more slowly.
 
-A gap between random samples can look like a hole. It holds no sample where `expected` = area / spacing^2 were to be
-expected, which has the probability exp(-expected): gaps that n samples leave only rarely are holes, smaller ones are
-filled.
+A gap between random samples can look like a hole. That a disc holds k samples where `expected` = area / spacing^2 were
+to be expected has a probability of about exp(-emptiness), emptiness = expected - k + k log(k / expected): areas as
+empty as n samples leave only rarely are holes, others are filled.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from jaxtyping import Bool, Float64, Int64
 from numba import njit
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
+from scipy.special import ndtr, xlogy
 
 from recon.fields.sheet_field import SheetField
 from recon.surface.sheets.tiles import Region
@@ -30,13 +34,17 @@ from recon.surface.topology import Topology
 WIDTH = 2.0
 THRESHOLD = 0.85
 FARTHEST = 2.2
+DENSITY_WIDTH = 1.2  # spacings
+BEYOND = 0.63  # spacings beyond a straight edge, the density of which cuts
 MOST_EXPECTED = 20.0
 FACES_OF_A_CRUMB = 2000  # at most; a face has more than a hundredth of a sample's area
 AROUND = 36  # samples within two widths of a border
 AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
 OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
 SMOOTHING = 2
-INSIDE_OF_GAP = 0.6  # of the area of an opening is beyond its border by the measure
+INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the measure
+DISCS = (2.0, 2.5, 3.0, 3.5)  # radii in spacings, in which a hole shows
+SURELY_LARGE = 2.0  # of the largest gap
 BORDER_ROUNDS = 4
 
 
@@ -47,26 +55,42 @@ class Mesh(NamedTuple):
     faces: Int64[np.ndarray, "f 3"]
 
 
-def border_measure(mesh: Mesh, field: SheetField) -> Float64[np.ndarray, "v"]:
-    """The larger of T / .85 and the distance to the nearest sample / 2.2 spacings, smoothed a little over the mesh; the
-    cut is at 1."""
+def border_measure(mesh: Mesh, field: SheetField, by_density: bool = True) -> Float64[np.ndarray, "v"]:
+    """How near to being cut the mesh is, at 1, by that of the three measures which says most; smoothed a little. The
+    density is left out where the mesh has folds and walls that no sample speaks for."""
     vertices, faces = mesh
     distance, nearest = field.tree.query(vertices)
     gap = distance / field.spacing[nearest]
     suspects = _beside_borders(field.points, field.neighbours)[nearest] | (gap > 1.2)
     measure = np.zeros(len(vertices))
     asked = np.flatnonzero(suspects)
-    if len(asked):
-        around = field.tree.query(vertices[asked], min(AROUND, len(field.points)))[1]
-        normals = _vertex_normals(mesh)[asked]
-        t = _measure(vertices[asked], normals, around, field.points, field.spacing)
-        measure[asked] = np.maximum(t / THRESHOLD, gap[asked] / FARTHEST)
+    measure[asked] = np.maximum(_by_samples_around(mesh, asked, field, by_density), gap[asked] / FARTHEST)
     links = links_of(faces, len(vertices))
     degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1e-9)
     average = diags_array(1 / degree) @ links
     for _ in range(SMOOTHING):
         measure = 0.5 * measure + 0.5 * (average @ measure)
     return measure
+
+
+def _by_samples_around(
+    mesh: Mesh, at: Int64[np.ndarray, "m"], field: SheetField, by_density: bool
+) -> Float64[np.ndarray, "m"]:
+    """The larger of T and 1 - D at some vertices, each over its value at the cut."""
+    if len(at) == 0:
+        return np.zeros(0)
+    vertices = mesh.vertices[at]
+    around = field.tree.query(vertices, min(AROUND, len(field.points)))[1]
+    spacing = field.spacing[around[:, 0]]
+    inner = np.quantile(field.spacing[around], 0.25, axis=1)
+    width = DENSITY_WIDTH * inner
+    t, density = _measure(vertices, _vertex_normals(mesh)[at], around, field.points, spacing, width)
+    t *= np.hypot(1, field.noise / (WIDTH * spacing)) / THRESHOLD
+    if not by_density:
+        return t
+    density *= (inner / width) ** 2 / (2 * np.pi)
+    least_density = ndtr(-BEYOND * inner / np.hypot(width, field.noise))
+    return np.maximum(t, (1 - density) / (1 - least_density))
 
 
 def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField) -> Bool[np.ndarray, "v"]:
@@ -88,7 +112,9 @@ def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField)
     asked = np.flatnonzero((area > 0) & ~open_to_border)
     size = np.maximum(np.bincount(patch[beyond], minlength=patches), 1)
     centers = np.stack([np.bincount(patch[beyond], vertices[beyond, k], patches) for k in range(3)], 1) / size[:, None]
-    large[asked] = area[asked] > INSIDE_OF_GAP * _largest_gap(field) * _spacing_inside(centers[asked], field) ** 2
+    spacing = _spacing_inside(centers[asked], field)
+    large[asked] = area[asked] > INSIDE_OF_GAP * _largest_gap(field) * spacing**2
+    large[asked] &= _is_empty(centers[asked], spacing, field)
     return beyond & (open_to_border | large)[patch]
 
 
@@ -127,7 +153,10 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     spans = np.zeros((len(length), 3))
     np.add.at(spans, loop, np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2)
     spacing = _spacing_inside(centers, field)
-    gap = np.linalg.norm(spans, axis=1) < _largest_gap(field) * spacing**2
+    expected = np.linalg.norm(spans, axis=1) / spacing**2
+    gap = expected < INSIDE_OF_GAP * _largest_gap(field)
+    unsure = np.flatnonzero(~gap & (expected < SURELY_LARGE * _largest_gap(field)))
+    gap[unsure] = ~_is_empty(centers[unsure], spacing[unsure], field)
     gap = np.ones_like(gap) if all_of_them else gap
     gap[loop[~within(vertices[start])]] = False
     number = np.cumsum(gap) - 1
@@ -143,6 +172,20 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
 def _largest_gap(field: SheetField) -> float:
     """The samples expected in an area that one cloud in fifty leaves empty somewhere: n exp(-expected) = .02."""
     return float(np.log(len(field.points))) + 4
+
+
+def _is_empty(
+    places: Float64[np.ndarray, "n 3"], spacing: Float64[np.ndarray, "n"], field: SheetField
+) -> Bool[np.ndarray, "n"]:
+    """Whether a disc around each place is emptier than chance would have it: by e^6 than the largest gap, as there are
+    hundreds of discs around every sample."""
+    emptiest = np.zeros(len(places))
+    for radius in DISCS:
+        expected = np.pi * radius**2
+        count = np.asarray(field.tree.query_ball_point(places, radius * spacing, return_length=True), float)
+        count = np.minimum(count, expected)
+        emptiest = np.maximum(emptiest, expected - count + xlogy(count, count / expected))
+    return emptiest > _largest_gap(field) + 6
 
 
 def _spacing_inside(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Float64[np.ndarray, "n"]:
@@ -243,22 +286,22 @@ def _beside_borders(points, neighbours):
 
 
 @njit(cache=True)
-def _measure(places, normals, around, points, spacing):
-    """T at places of the mesh, over the samples of their sheet."""
-    measure = np.empty(len(places))
+def _measure(places, normals, around, points, spacing, width):
+    """T at places of the mesh, and the sum of the weights for D, over the samples of their sheet."""
+    measure, mass = np.empty(len(places)), np.zeros(len(places))
     for v in range(len(places)):
-        local = spacing[around[v, 0]]
         total, m0, m1, m2 = 1e-300, 0.0, 0.0, 0.0
         for j in around[v]:
             x, y, z = points[j, 0] - places[v, 0], points[j, 1] - places[v, 1], points[j, 2] - places[v, 2]
             off = x * normals[v, 0] + y * normals[v, 1] + z * normals[v, 2]
             square = x * x + y * y + z * z
-            if abs(off) > 0.7 * np.sqrt(square) + 0.5 * local:
+            if abs(off) > 0.7 * np.sqrt(square) + 0.5 * spacing[v]:
                 continue
-            w = np.exp(-0.5 * square / (WIDTH * local) ** 2)
+            mass[v] += np.exp(-0.5 * square / width[v] ** 2)
+            w = np.exp(-0.5 * square / (WIDTH * spacing[v]) ** 2)
             total += w
             m0 += w * (x - off * normals[v, 0])
             m1 += w * (y - off * normals[v, 1])
             m2 += w * (z - off * normals[v, 2])
-        measure[v] = np.sqrt(m0 * m0 + m1 * m1 + m2 * m2) / total / (WIDTH * local)
-    return measure
+        measure[v] = np.sqrt(m0 * m0 + m1 * m1 + m2 * m2) / total / (WIDTH * spacing[v])
+    return measure, mass

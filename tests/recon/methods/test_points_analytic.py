@@ -82,6 +82,17 @@ def test_noise(shape):
     assert_near(mesh, shape, shape.spacing(COUNT), mean=0.15)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_holes_of_ten_spacings_are_kept_and_random_gaps_filled(seed):
+    disc = clouds.disc()
+    points = disc.cloud(COUNT, seed)
+    centers = 0.5 * np.array([[1, 0], [-0.5, 0.8], [-0.5, -0.8]])
+    radius = 5 * disc.spacing(COUNT)
+    near = np.linalg.norm(points[:, None, :2] - centers, axis=2).min(1)
+    mesh = reconstructed(points[near > radius])
+    assert sorted(boundary_of(mesh).lengths) == pytest.approx(3 * [2 * np.pi * radius] + [2 * np.pi], rel=0.2)
+
+
 @pytest.mark.parametrize("gap", [4.0, 6.0])
 def test_parallel_sheets_a_few_spacings_apart(gap):
     spacing = clouds.parallel_sheets(1.0).spacing(COUNT)
