@@ -63,11 +63,18 @@ def read(path: Path, options: ViewOptions) -> Views:
     kind = "corrected_" if (keyframes / "corrected_cameras").is_dir() else ""
     files = [file for file in files_in(keyframes / f"{kind}cameras") if file.suffix == ".json"]
     cameras = {file: _camera(file) for file in files}
-    sharp = {file: camera for file, camera in cameras.items() if camera.blur_score >= BLURRED}
-    notes = [f"{len(files) - len(sharp)} blurred frames (blur_score below {BLURRED:g}) are left out."]
-    posed = [_posed(file, camera, f"keyframes/{kind}images", folder) for file, camera in sharp.items()]
-    skipped = notes if len(sharp) < len(files) else []
-    return views_of(path, posed, options, unit="m", up=(0.0, 1.0, 0.0), notes=skipped)
+    posed = {file: _posed(file, camera, f"keyframes/{kind}images", folder) for file, camera in cameras.items()}
+    sharp = [image for file, image in posed.items() if cameras[file].blur_score >= BLURRED]
+    note = f"{len(posed) - len(sharp)} blurred frames (blur_score below {BLURRED:g}) are left out."
+    return views_of(
+        path,
+        sharp,
+        options,
+        unit="m",
+        up=(0.0, 1.0, 0.0),
+        notes=[note] if len(sharp) < len(posed) else [],
+        passed_over=[image.file for image in posed.values()],
+    )
 
 
 def _camera(file: Path) -> KeyframeCamera:

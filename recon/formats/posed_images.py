@@ -141,10 +141,12 @@ def views_of(
     unit: str = "unknown",
     up: tuple[float, float, float] | None = None,
     notes: Iterable[str] = (),
+    passed_over: Iterable[Path | None] = (),
 ) -> Views:
     """The views of a data set whose files have been read.
 
-    `up` is estimated from the cameras where the format does not know it (None).
+    `up` is estimated from the cameras where the format does not know it (None). `passed_over` are images that have a
+    pose and are left out on purpose: they do not count as images without one.
 
     Raises:
         UserError: no image is there, two frames name one image, a picture or a camera is unsound or they do not fit.
@@ -164,7 +166,7 @@ def views_of(
         told.append(f"{len(missing)} of {len(images)} listed images are not there and are left out: {some(missing)}.")
     frames = [_frame(image, options.max_size) for image in there]
     told += _size_notes(there, frames)
-    unposed = _unposed(path, there)
+    unposed = _unposed(path, there, set(passed_over))
     if unposed:
         told.append(f"{len(unposed)} images have no pose and are left out: {some(unposed)}.")
     poses = np.stack([image.world_to_camera for image in there])
@@ -282,10 +284,10 @@ def mask_beside(file: Path) -> Path | None:
     return None
 
 
-def _unposed(path: Path, there: Sequence[PosedImage]) -> list[str]:
+def _unposed(path: Path, there: Sequence[PosedImage], passed_over: set[Path | None]) -> list[str]:
     """Pictures in the same folders that no frame names, but for companions (depth, masks) of those that are."""
     used = {image.file for image in there} | {image.mask for image in there} | {image.depth for image in there}
-    used |= {image.labels for image in there}
+    used |= {image.labels for image in there} | passed_over
     folders = {image.file.parent for image in there if image.file is not None}
     root = path if path.is_dir() else path.parent
     names = []

@@ -107,6 +107,7 @@ def read(path: Path, options: ViewOptions) -> Views:
         up=None if undone else (0.0, 0.0, 1.0),
         unit=options.unit or "unknown",
         notes=notes,
+        passed_over=[image.file for image in listed],
     )
 
 

@@ -139,7 +139,7 @@ def test_val_is_left_out_where_there_is_test(tmp_path: Path) -> None:
     views = views_in(tmp_path)
     assert {view.name[-5]: view.held_out for view in views.views} == {"0": False, "2": True, "3": False}
     assert any("1 views of the part val are left out" in note for note in views.notes)
-    assert views.unposed == ("images/img_1.png",)
+    assert views.unposed == ()
 
 
 def test_missing_images_and_images_without_pose_are_told(tmp_path: Path) -> None:
@@ -267,7 +267,8 @@ def test_blurred_frames_of_polycam_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "keyframes" / "depth").mkdir()
     shutil.move(tmp_path / "img_0.png", tmp_path / "keyframes" / "depth" / "img_0.png")
     views = views_in(tmp_path)
-    assert len(views.views) == 3
+    assert len(views.views) == 3 and views.unposed == ()
+    assert "1 blurred frames (blur_score below 25) are left out." in views.notes
     depth = views.views[0].depth
     assert depth is not None and (depth() == 2).all()
 
