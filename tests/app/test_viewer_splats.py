@@ -1,12 +1,14 @@
 """Splats on the viewer's page without a browser: what is sent of them, cleaning and undo, paths of the camera."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from splat_scene import BALLS, balls, cameras_around, scene_of_balls, views_of_balls
 
 from app.camera_paths import along, orbit
-from app.viewer import Content
+from app.viewer import Content, LivePreview
 from app.viewer.cleaning import CleaningPanel
 from app.viewer.content import load
 from app.viewer.server import start_server
@@ -161,3 +163,17 @@ def test_photos_without_cameras_cannot_be_shown_and_it_is_said(tmp_path):
         Image.fromarray(np.full((40, 60, 3), 50 * number, np.uint8)).save(tmp_path / f"{number}.jpg")
     with pytest.raises(UserError, match="have no cameras yet; `reconstruct"):
         load(tmp_path)
+
+
+def test_the_live_page_shows_splats_while_they_are_trained():
+    views = views_of_balls()
+    page = LivePreview("balls", views, port=0)
+    try:
+        page.show_scene(scene_of_balls(views))
+        deadline = time.monotonic() + 60
+        while "/splats" not in page.page.splats.splats and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(page.page.splats.splats["/splats"].centers) == 1200
+        assert len(page.page.input.frusta) == 10
+    finally:
+        page.close()
