@@ -46,8 +46,8 @@ def given(input: Input, source: InputRecord) -> Given:
 
 
 def input_again(run: Path) -> MethodInput | None:
-    """The input of a run as its method was given it; None where it, or the cameras found for it, are not there any
-    more or are others now.
+    """The input of a run as its method was given it, or of a folder of cameras; None where it, or the cameras found for
+    it, are not there any more or are others now.
 
     Raises:
         UserError: the folder holds no run.
@@ -59,7 +59,7 @@ def input_again(run: Path) -> MethodInput | None:
         return None
     input = read(path, source.options)
     if isinstance(input, Photos):
-        folder = poses_of(run, record.poses)
+        folder = run if record.method == POSES else poses_of(run, record.poses)
         if folder is None:
             return None
         from recon.poses import poses

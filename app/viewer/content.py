@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from app.kinds import MethodInput, kind_of
-from app.run_input import input_again
+from app.run_input import POSES, input_again
 from app.runs import read_record
 from recon.errors import UserError
 from recon.formats import InputOptions, read
@@ -128,9 +128,12 @@ def _welded(scene: Scene) -> Scene:
 
 
 def _load_run(folder: Path) -> Content:
-    """The scene of a run, and its input where that is still there."""
+    """The scene of a run, and its input where that is still there; of cameras that were found for photos these."""
     if not (folder / "scene").is_dir():
-        status = read_record(folder).status
+        record = read_record(folder)
+        if record.method == POSES and record.status == "done" and (views := input_again(folder)) is not None:
+            return Content(folder.name, Scene(), views)
+        status = record.status
         raise UserError(f"{folder}: the run has no scene to show yet (its status is {status}); run the command again")
     scene = read_scene_folder(folder / "scene")
     try:

@@ -13,6 +13,7 @@ from splat_scene import views_of_balls
 import recon.poses
 from app.run_input import given, input_again
 from app.runs import InputRecord, Request, RunRecord, digest, write_record
+from app.viewer.content import load
 from recon.formats import read
 from recon.formats.options import PhotoOptions
 from recon.inputs import Photos, Views
@@ -94,6 +95,7 @@ def test_a_run_finds_its_photos_and_cameras_again(photos: Path, solved: list[Pat
     record = RunRecord("done", read_as, "splats", {}, 0, "cpu", request, {}, poses=str(ready.poses))
     write_record(Path("runs/party-splats"), record)
     assert held_out(input_again(Path("runs/party-splats"))) == [3, 4]
+    assert held_out(load(Path("runs/party-poses")).input) == [0, 5]  # the viewer shows the cameras themselves
     Path("runs/party-poses").rename("elsewhere")
     assert input_again(Path("runs/party-splats")) is None  # without its cameras the input is not there
     Path("elsewhere").rename("runs/party-poses")
