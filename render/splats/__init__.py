@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,9 +37,9 @@ class Rendering(NamedTuple):
     Gaussian at which T crosses one half and `ids` its index (0 and -1 where it does not), `normal` the sum of w_i and
     the unit world vector along the thinnest axis, turned towards the camera.
 
-    `visible` tells which Gaussians touch the picture. `screen_offsets` are zeros (n, 2) added to the centres in the
-    picture: after the backward pass `screen_offsets.grad` is the gradient to the centres, in pixels, that density
-    control asks for; None where no gradients are computed.
+    `visible` tells which Gaussians touch the picture. `screen_offsets` are zeros (n, 2) added to the
+    centres in the picture: after the backward pass `screen_offsets.grad` is the gradient to the centres, in pixels,
+    that density control asks for.
     """
 
     color: Float32[torch.Tensor, "h w 3"]
@@ -49,7 +50,7 @@ class Rendering(NamedTuple):
     ids: Int[torch.Tensor, "h w"] | None
     features: Float32[torch.Tensor, "h w c"] | None
     visible: Bool[torch.Tensor, "n"]
-    screen_offsets: Float32[torch.Tensor, "n 2"] | None
+    screen_offsets: Float32[torch.Tensor, "n 2"]
 
 
 def rasterize(
@@ -69,39 +70,25 @@ def rasterize(
 
     Gradients reach the splats, the features, the background and the camera. `world_to_camera` is rigid; `sh_degree`
     limits the harmonics used (all by default); `background` is black by default. `antialiased` makes up for the blur of
-    a pixel by the opacity (Mip-Splatting). A Gaussian with a number that is not finite is left out.
+    a pixel by the opacity (Mip-Splatting). A Gaussian with a number that is not finite is left out. The median depth
+    passes its gradient to the depth of the Gaussian that it was taken from.
+
+    Raises:
+        ValueError: shapes that do not belong together.
     """
     import torch
 
-    from render.splats.cpu import Rasterize
-
-    n = len(splats.means)
-    degree = int(splats.sh.shape[1] ** 0.5) - 1 if sh_degree is None else sh_degree
-    black, none = splats.means.new_zeros(3), splats.means.new_zeros(n, 0)
-    background = black if background is None else background
+    _check(splats, features)
+    degree = math.isqrt(splats.sh.shape[1]) - 1 if sh_degree is None else sh_degree
+    background = splats.means.new_zeros(3) if background is None else background
     graded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in splats)
-    offsets = splats.means.new_zeros(n, 2).requires_grad_(graded)
-    position = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
-    image, alpha, ids, blended, hits = Rasterize.apply(
-        *splats, none if features is None else features, offsets, world_to_camera, position, intrinsics, background,
-        width, height, degree, antialiased, geometry,
-    )  # fmt: skip
-    depth = median_depth = normal = None
-    if geometry:
-        depth = image[..., 3] / alpha.clamp_min(1e-10)
-        normal = image[..., 4:]
-        z = splats.means @ world_to_camera[2, :3] + world_to_camera[2, 3]
-        median_depth = torch.where(ids >= 0, z[ids.clamp_min(0)], 0)
-    return Rendering(
-        color=image[..., :3] if geometry else image,
-        alpha=alpha,
-        depth=depth,
-        median_depth=median_depth,
-        normal=normal,
-        ids=ids if geometry else None,
-        features=None if features is None else blended,
-        visible=hits > 0,
-        screen_offsets=offsets if graded else None,
+    offsets = splats.means.new_zeros(len(splats.means), 2).requires_grad_(graded)
+    if splats.means.is_cuda:
+        from render.splats.cuda import rasterize_on_cuda as backend
+    else:
+        from render.splats.cpu import rasterize_on_cpu as backend
+    return backend(
+        splats, world_to_camera, intrinsics, width, height, degree, background, antialiased, geometry, features, offsets
     )
 
 
@@ -114,15 +101,23 @@ def render_image(
     """A picture as numpy: colour in [0, 1] over the background, and alpha."""
     import torch
 
-    view, lens = (torch.tensor(matrix, dtype=torch.float32) for matrix in (camera.world_to_camera, camera.intrinsics))
+    device = splats.means.device
+    view, lens, behind = (
+        torch.tensor(np.asarray(array), dtype=torch.float32, device=device)
+        for array in (camera.world_to_camera, camera.intrinsics, background)
+    )
     with torch.no_grad():
-        picture = rasterize(
-            splats,
-            view,
-            lens,
-            camera.width,
-            camera.height,
-            background=torch.tensor(background),
-            antialiased=antialiased,
-        )
-    return np.dstack([picture.color.clamp(0, 1).numpy(), picture.alpha.numpy()])
+        picture = rasterize(splats, view, lens, camera.width, camera.height, background=behind, antialiased=antialiased)
+    return torch.dstack([picture.color.clamp(0, 1), picture.alpha]).cpu().numpy()
+
+
+def _check(splats: Splats, features: torch.Tensor | None) -> None:
+    n, k = len(splats.means), splats.sh.shape[1]
+    shapes = ((n, 3), (n, 3), (n, 4), (n,), (n, k, 3))
+    for name, tensor, shape in zip(splats._fields, splats, shapes, strict=True):
+        if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+            raise ValueError(f"splats.{name} is {tuple(tensor.shape)} of {tensor.dtype}, it must be {shape} of float32")
+    if k not in (1, 4, 9, 16):
+        raise ValueError(f"splats.sh holds {k} coefficients a channel, there must be 1, 4, 9 or 16")
+    if features is not None and (features.dim() != 2 or len(features) != n):
+        raise ValueError(f"features are {tuple(features.shape)}, they must be ({n}, c)")

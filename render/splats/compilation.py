@@ -56,7 +56,7 @@ class _Announcement(event.Listener):
         self.said = False
 
     def on_start(self, event: event.Event) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__.startswith(__package__ or ""):
+        if event.data and not self.said and event.data["dispatcher"].py_func.__module__.startswith(__package__ or ""):
             self.said = True
             log.warning("compiling kernels: about 20 seconds, once on this machine")
 

@@ -8,14 +8,55 @@ import numba
 import numpy as np
 import torch
 
-from render.splats import blending, blending_backward, projection, projection_backward, records, tiles
+from render.splats import (
+    Rendering,
+    Splats,
+    blending,
+    blending_backward,
+    projection,
+    projection_backward,
+    records,
+    tiles,
+)
 from render.splats.compilation import exclusive
 
 TILE = records.TILE
 FEATURES = blending.CHANNELS_AT_MOST
 
 
-class Blended(NamedTuple):
+def rasterize_on_cpu(
+    splats: Splats,
+    world_to_camera: torch.Tensor,
+    intrinsics: torch.Tensor,
+    width: int,
+    height: int,
+    sh_degree: int,
+    background: torch.Tensor,
+    antialiased: bool,
+    geometry: bool,
+    features: torch.Tensor | None,
+    screen_offsets: torch.Tensor,
+) -> Rendering:
+    """`render.splats.rasterize` for tensors of the CPU."""
+    channels = splats.means.new_zeros(len(splats.means), 0) if features is None else features
+    position = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
+    image, alpha, ids, blended, hits = _Rasterize.apply(
+        *splats, channels, screen_offsets, world_to_camera, position, intrinsics, background,
+        width, height, sh_degree, antialiased, geometry,
+    )  # fmt: skip
+    depth = median_depth = normal = None
+    if geometry:
+        depth, normal = image[..., 3] / alpha.clamp_min(1e-10), image[..., 4:]
+        z = splats.means @ world_to_camera[2, :3] + world_to_camera[2, 3]
+        found = z.index_select(0, ids.flatten().clamp_min(0)) if len(z) else z.new_zeros(ids.numel())
+        median_depth = torch.where(ids >= 0, found.view_as(ids), 0)
+    return Rendering(
+        image[..., :3], alpha, depth, median_depth, normal, ids if geometry else None,
+        None if features is None else blended, hits > 0, screen_offsets,
+    )  # fmt: skip
+
+
+class _Blended(NamedTuple):
     """What the kernels make of one picture: `image` (h, w, 3 or 7) is colour and, with geometry, the sums over weights
     of depth and normal; `features` (h, w, c); `ids` (h, w), -1 where T does not cross one half."""
 
@@ -26,7 +67,7 @@ class Blended(NamedTuple):
     hits: torch.Tensor
 
 
-class Rasterize(torch.autograd.Function):
+class _Rasterize(torch.autograd.Function):
     """Colour, alpha, geometry and features of one picture, and their gradients."""
 
     @staticmethod
@@ -58,7 +99,7 @@ class Rasterize(torch.autograd.Function):
             values,
             blended,
         )
-        outputs = Blended(*(torch.from_numpy(array) for array in (image, alpha, ids, blended, picture.hits)))
+        outputs = _Blended(*(torch.from_numpy(array) for array in (image, alpha, ids, blended, picture.hits)))
         ctx.mark_non_differentiable(outputs.ids, outputs.hits)
         return tuple(outputs)
 

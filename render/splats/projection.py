@@ -61,7 +61,7 @@ def project(
         for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
             hits[i] = 0
             x, y, z = camera_coordinates(view, means, i)
-            if not (z > NEAR and z < LARGEST):
+            if not (z > NEAR and z < LARGEST and abs(opacity_logits[i]) < LARGEST):
                 continue
             axes, scales = axes_of(quaternions, i), scales_of(log_scales, i)
             footprint = footprint_of(plane_of(x, y, z, lens, view), axes, scales)
