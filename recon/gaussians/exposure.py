@@ -1,15 +1,13 @@
 """What differs from photo to photo in brightness and white balance: an affine map of colours for each.
 
-A photo k is compared with A_k c + b_k, c being the colours of the scene. The maps begin as the identity and are drawn
-back to it a little: otherwise the scene and all maps could brighten and darken together.
+A photo k is compared with A_k c + b_k, c being the colours of the scene. The mean of all maps is held at the identity:
+otherwise the scene could darken as they brighten, and views that were held out, which have no map, would look wrong.
 """
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float32
-
-PULL = 1e-3  # the weight of the squared distance from the identity in the loss
 
 
 class Exposures:
@@ -30,7 +28,7 @@ class Exposures:
     def step(self, k: int, rate: float) -> None:
         """One step of Adam for the map that was applied last, once its gradient is known."""
         assert self._map.grad is not None
-        gradient = self._map.grad + 2 * PULL * (self.maps[k] - self.identity)
+        gradient = self._map.grad
         self.seen[k] += 1
         first, second = self.moments[k]
         first.lerp_(gradient, 0.1)
@@ -38,6 +36,7 @@ class Exposures:
         count = int(self.seen[k])
         mean, spread = first / (1 - 0.9**count), second / (1 - 0.999**count)
         self.maps[k] -= rate * mean / (spread.sqrt() + 1e-15)
+        self.maps += self.identity - self.maps.mean(0)
 
     def state(self) -> dict[str, torch.Tensor]:
         """What is kept from step to step."""

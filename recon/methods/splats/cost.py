@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 SECONDS_A_STEP = 4e-3
 SECONDS_A_GAUSSIAN = 0.5e-6
-SECONDS_A_PIXEL = 0.07e-6
-SECONDS_A_COVERED_PIXEL = 0.45e-6
+SECONDS_A_PIXEL = 0.13e-6
+SECONDS_A_COVERED_PIXEL = 0.08e-6
 SECONDS_OF_JOB = 0.0205  # on the machine on which the constants hold
 JOB = (5_000, 192)  # Gaussians, and pixels along each side
 SAFE = 0.93  # share of a given time that is planned with

@@ -204,16 +204,18 @@ def test_colours_weigh_as_much_as_their_alpha_when_pictures_are_made_smaller():
     assert averaged(image, 2)[0, 0].tolist() == [150, 75, 50, 85]
 
 
-def test_exposure_of_a_photo_is_found():
-    truth = torch.tensor([[1.2, 0.05, 0, 0.03], [0, 0.9, 0, -0.02], [0, 0.1, 1.1, 0]])
+def test_how_exposures_of_photos_differ_is_found_and_their_mean_is_none():
+    change = torch.tensor([[0.2, 0.05, 0, 0.03], [0, -0.1, 0, -0.02], [0, 0.1, 0.1, 0]])
+    identity = torch.eye(3, 4)
     colors = torch.rand(20, 20, 3, generator=torch.Generator().manual_seed(0))
-    wanted = colors @ truth[:, :3].T + truth[:, 3]
     exposures = Exposures(2, "cpu")
-    for i in range(600):
-        (exposures.applied(1, colors) - wanted).square().mean().backward()
-        exposures.step(1, 5e-3 * (1 - i / 600))
-    assert torch.allclose(exposures.maps[1], truth, atol=0.02)
-    assert torch.equal(exposures.maps[0], torch.eye(3, 4))
+    for i in range(1200):
+        truth = identity + (change if i % 2 else -change)
+        wanted = colors @ truth[:, :3].T + truth[:, 3]
+        (exposures.applied(i % 2, colors) - wanted).square().mean().backward()
+        exposures.step(i % 2, 5e-3 * (1 - i / 1200))
+    assert torch.allclose(exposures.maps[1], identity + change, atol=0.02)
+    assert torch.allclose(exposures.maps.mean(0), identity, atol=1e-6)
 
 
 # --- beginning and schedule ------------------------------------------------------------------------------------------
