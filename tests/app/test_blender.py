@@ -3,16 +3,19 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from splat_scene import scene_of_balls, views_of_balls
 
 from app.export import export
+from app.kinds import MethodInput
 from recon.formats.meshes import read_scene
 from recon.formats.scene_folder import write_scene_folder
-from recon.inputs import CrossSections, Input, Label, Plane, PointCloud, Ring
+from recon.inputs import CrossSections, Label, Plane, PointCloud, Ring
 from recon.scene import Frame, Scene
 from render.cameras import Camera, look_at
 
@@ -78,7 +81,7 @@ print("FOUND" + json.dumps(found))
 """
 
 
-def seen_by_blender(tmp_path: Path, scene: Scene, input: Input | None = None, cameras: dict | None = None):
+def seen_by_blender(tmp_path: Path, scene: Scene, input: MethodInput | None = None, cameras: dict | None = None):
     """What Blender finds in scene.blend, and its picture of it (72, 96, 4) in [0, 1]."""
     from PIL import Image
 
@@ -283,3 +286,26 @@ print("FOUND" + json.dumps(found))
     places, seen = np.array([place for place, _ in found]), np.array([color for _, color in found])
     share = (places[:, 0] + 2) / 4
     np.testing.assert_allclose(seen, np.stack([1 - share, 0 * share, share], axis=1), atol=0.06)
+
+
+def test_splats_come_as_points_with_the_cameras_of_the_photos(tmp_path):
+    """A run without a mesh, y down, in millimetres: 2 mm of the user's are 2e-3 of Blender's, its up is Blender's z."""
+    views = views_of_balls(4)
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # the balls' z is up, the user's -y
+    frame = Frame(2.0, turn, np.array([30.0, -20.0, 10.0]), "mm", (0.0, -1.0, 0.0))
+    scene = replace(scene_of_balls(views), frame=frame)
+    write_scene_folder(scene, tmp_path / "first")
+    cameras = json.loads((tmp_path / "first" / "cameras.json").read_text())
+    to_blender = 1e-3 * np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # by half a right turn about x
+    point = np.array([31.0, -21.0, 10.5])
+    expected = {}
+    for entry, one in zip(cameras["cameras"], scene.cameras, strict=True):
+        (u, v), *_ = frame.camera_to_user(one.camera).project(point[None])[0]
+        entry["probe"] = (to_blender @ point).tolist()
+        expected[entry["name"]] = (u / one.camera.width, 1 - v / one.camera.height)
+    found, _ = seen_by_blender(tmp_path, scene, cameras=cameras)
+    points = np.array(found["objects"]["points"]["points"]) + to_blender @ found["offset"]
+    opaque = scene.gaussians.means[scene.gaussians.opacities > 0.3]
+    np.testing.assert_allclose(points, frame.to_user(opaque) @ to_blender.T, atol=1e-5)
+    for name, place in expected.items():
+        np.testing.assert_allclose(found["objects"][name]["seen"][:2], place, atol=1e-4)
