@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.inspection_photos import describe_photos, print_photos
-from app.inspection_points import describe_points, print_points
-from app.inspection_views import describe_views, print_views
+from app.inspection_photos import describe_photos, rows_of_photos
+from app.inspection_points import describe_points, rows_of_points
+from app.inspection_views import describe_views, rows_of_views
 from recon.inputs import CrossSections, Input, Label, Photos, Plane, PointCloud, Views
 
 if TYPE_CHECKING:
@@ -58,17 +58,15 @@ def describe(of: Input, path: Path, format_name: str) -> dict[str, Any]:
 
 def print_description(description: dict[str, Any], console: Console) -> None:
     """Prints what `describe` gives as tables: the input, its labels, and what was odd about it."""
-    printers = {"points": print_points, "views": print_views, "photos": print_photos}
-    if description["kind"] in printers:
-        printers[description["kind"]](description, console)
-        return
     from rich.table import Table
 
+    rows_of = {"points": rows_of_points, "views": rows_of_views, "photos": rows_of_photos}
+
     facts = Table(title=description["path"], title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in _facts(description):
+    for name, value in rows_of.get(description["kind"], _rows_of_sections)(description):
         facts.add_row(name, value)
     console.print(facts)
-    if description["kind"] != "terrain":
+    if description["kind"] in ("contours", "label volume"):
         console.print(_label_table(description["labels"]))
     for note in description["notes"]:
         console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
@@ -126,7 +124,7 @@ def _volume(sections: CrossSections) -> dict[str, Any] | None:
     }
 
 
-def _facts(description: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows_of_sections(description: dict[str, Any]) -> list[tuple[str, str]]:
     """The rows of the first table: name and value."""
     unit = "" if description["unit"] == "unknown" else f" {description['unit']}"
     distance, volume = description["plane_distance"], description["volume"]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recon.inputs import Photos
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 def describe_photos(photos: Photos, path: Path, format_name: str) -> dict[str, Any]:
@@ -35,13 +32,10 @@ def describe_photos(photos: Photos, path: Path, format_name: str) -> dict[str, A
     }
 
 
-def print_photos(description: dict[str, Any], console: Console) -> None:
-    """Prints what `describe_photos` gives as a table, and what was odd about it."""
-    from rich.table import Table
-
+def rows_of_photos(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of each fact of `describe_photos`, in words."""
     count = description["photos"]
-    facts = Table(title=description["path"], title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    rows = [
+    return [
         ("format", description["format"]),
         ("photos", f"{count}, {'in the order in which they were taken' if description['ordered'] else 'in no order'}"),
         ("sizes", ", ".join(f"{size['width']} x {size['height']} ({size['photos']})" for size in description["sizes"])),
@@ -51,8 +45,3 @@ def print_photos(description: dict[str, Any], console: Console) -> None:
         ("masks", f"of {description['masks']} of {count}"),
         ("poses", "none yet: they are found when the photos are reconstructed"),
     ]
-    for name, value in rows:
-        facts.add_row(name, value)
-    console.print(facts)
-    for note in description["notes"]:
-        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,9 +11,6 @@ from jaxtyping import Float64
 from recon.formats.meshes import float32_loses
 from recon.inputs import PointCloud
 from recon.thinning import count_distinct, nearest_neighbors
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 SAMPLE = 5000  # points whose neighbours are looked at
 PLANE_NEIGHBORS = 12  # few enough to see a bend as flat, enough to see noise
@@ -58,35 +55,8 @@ def describe_points(cloud: PointCloud, path: Path, format_name: str) -> dict[str
     }
 
 
-def print_points(description: dict[str, Any], console: Console) -> None:
-    """Prints what `describe_points` gives as a table, and what was odd about it."""
-    from rich.table import Table
-
-    facts = Table(title=description["path"], title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in _rows(description):
-        facts.add_row(name, value)
-    console.print(facts)
-    for note in description["notes"]:
-        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
-
-
-def _surface_facts(points: Float64[np.ndarray, "n 3"]) -> dict[str, Any]:
-    """What the neighbourhoods of a sample tell."""
-    taken = np.random.default_rng(0).permutation(len(points))[:SAMPLE]
-    distances, neighbors = nearest_neighbors(points, min(16, len(points) - 1), taken)
-    spacing, wide = distances[:, 0], distances.mean(1)
-    least, most = np.percentile(wide, [5, 95])
-    near = points[neighbors[:, :PLANE_NEIGHBORS]]
-    centered = near - near.mean(1, keepdims=True)
-    spread = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", centered, centered) / near.shape[1])[:, 0]
-    return {
-        "spacing": dict(zip(("low", "median", "high"), np.percentile(spacing, [5, 50, 95]).tolist(), strict=True)),
-        "density_ratio": float((most / least) ** 2) if least > 0 else None,
-        "roughness": float(np.median(np.sqrt(np.maximum(spread, 0)))),
-    }
-
-
-def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
+def rows_of_points(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of each fact of `describe_points`, in words."""
     unit = "" if description["unit"] == "unknown" else f" {description['unit']}"
     size, low, high = (description["extent"][name] for name in ("size", "low", "high"))
     spacing, roughness = description["spacing"], description["roughness"]
@@ -115,3 +85,19 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     if description["far_from_origin"]:
         rows.append(("origin", "far away: coordinates are kept in float64"))
     return rows
+
+
+def _surface_facts(points: Float64[np.ndarray, "n 3"]) -> dict[str, Any]:
+    """What the neighbourhoods of a sample tell."""
+    taken = np.random.default_rng(0).permutation(len(points))[:SAMPLE]
+    distances, neighbors = nearest_neighbors(points, min(16, len(points) - 1), taken)
+    spacing, wide = distances[:, 0], distances.mean(1)
+    least, most = np.percentile(wide, [5, 95])
+    near = points[neighbors[:, :PLANE_NEIGHBORS]]
+    centered = near - near.mean(1, keepdims=True)
+    spread = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", centered, centered) / near.shape[1])[:, 0]
+    return {
+        "spacing": dict(zip(("low", "median", "high"), np.percentile(spacing, [5, 50, 95]).tolist(), strict=True)),
+        "density_ratio": float((most / least) ** 2) if least > 0 else None,
+        "roughness": float(np.median(np.sqrt(np.maximum(spread, 0)))),
+    }

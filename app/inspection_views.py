@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from recon.inputs import Views
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 NAMES_SHOWN = 8
 COMPANIONS = ("mask", "labels", "depth", "normals")
@@ -55,29 +52,8 @@ def describe_views(views: Views, path: Path, format_name: str) -> dict[str, Any]
     }
 
 
-def print_views(description: dict[str, Any], console: Console) -> None:
-    """Prints what `describe_views` gives as a table, and what was odd about it."""
-    from rich.table import Table
-
-    facts = Table(title=description["path"], title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in _rows(description):
-        facts.add_row(name, value)
-    console.print(facts)
-    for note in description["notes"]:
-        console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
-
-
-def _range(values: Float[np.ndarray, "n"]) -> dict[str, float]:
-    return {"least": float(values.min()), "mean": float(values.mean()), "greatest": float(values.max())}
-
-
-def _extent(points: Float[np.ndarray, "n 3"]) -> dict[str, list[float]]:
-    low, high = points.min(0), points.max(0)
-    return {"low": low.tolist(), "high": high.tolist(), "size": (high - low).tolist()}
-
-
-def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of each fact."""
+def rows_of_views(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of each fact of `describe_views`, in words."""
     unit = "" if description["unit"] == "unknown" else f" {description['unit']}"
     held_out, unposed = description["held_out"], description["unposed"]
     split = "no split of its own" if held_out is None else f"{held_out} of them held out by its own split"
@@ -105,6 +81,15 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
         more = f" and {len(unposed) - NAMES_SHOWN} more" if len(unposed) > NAMES_SHOWN else ""
         rows.append(("without pose", ", ".join(unposed[:NAMES_SHOWN]) + more))
     return rows
+
+
+def _range(values: Float[np.ndarray, "n"]) -> dict[str, float]:
+    return {"least": float(values.min()), "mean": float(values.mean()), "greatest": float(values.max())}
+
+
+def _extent(points: Float[np.ndarray, "n 3"]) -> dict[str, list[float]]:
+    low, high = points.min(0), points.max(0)
+    return {"low": low.tolist(), "high": high.tolist(), "size": (high - low).tolist()}
 
 
 def _told(values: dict[str, float]) -> str:
