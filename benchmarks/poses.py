@@ -29,6 +29,7 @@ from recon.poses.placement import robust_similarity
 
 DATA = Path(os.environ.get("RELIEF_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SETS = ("brighton_beach", "socketed_axe", "lund_street", "berlin3", "buddha13")
+WIDTHS = {"buddha13": 2736}  # of the photos that its matrices were made for
 COLUMNS = ("set", "photos", "registered", "attempts", "CPU s", "points", "reprojection px", "rotation °", "position %")
 
 
@@ -70,7 +71,9 @@ def _differences(views: tuple[View, ...], path: Path) -> dict[str, str]:
     try:
         reference = {
             Path(view.name).stem: view.camera.world_to_camera
-            for view in read(source, ViewOptions(images=str(path / "images"))).views
+            for view in read(
+                source, ViewOptions(images=str(path / "images"), calibrated_width=WIDTHS.get(path.name))
+            ).views
         }
     except UserError:
         return {}

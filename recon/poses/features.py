@@ -6,8 +6,12 @@ photo's mask hides are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import functools
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +19,16 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from recon.inputs import Photo, Photos
-from recon.poses.settings import Search
+from recon.poses.settings import Search, quiet
 
 if TYPE_CHECKING:
     import pycolmap
 
 FOCAL_GUESS = 1.2  # longest sides, COLMAP's
+BLOCK = 4  # photos for each process between two writes
+
+Grey = UInt8[np.ndarray, "h w"]
+Features = tuple[Float32[np.ndarray, "n _"], UInt8[np.ndarray, "n 128"]]
 
 
 def extract(photos: Photos, database: Path, search: Search, threads: int, done: Callable[[int], None]) -> None:
@@ -36,16 +44,15 @@ def extract(photos: Photos, database: Path, search: Search, threads: int, done: 
             content.clear_all_tables()
             _write_images(photos, content)
         missing = [i for i in range(len(photos.photos)) if not content.exists_descriptors(i + 1)]
-        done(len(photos.photos) - len(missing))
-        with ThreadPoolExecutor(threads) as pool:
-            found = pool.map(lambda i: _features(photos.photos[i], search), missing)
-            try:
-                for count, (i, (keypoints, descriptors)) in enumerate(zip(missing, found, strict=True)):
-                    content.write_keypoints(i + 1, keypoints)
-                    content.write_descriptors(i + 1, descriptors)
-                    done(len(photos.photos) - len(missing) + count + 1)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        before = len(photos.photos) - len(missing)
+        done(before)
+        with _sift_in(threads) as sift:
+            for start in range(0, len(missing), BLOCK * threads):
+                block = missing[start : start + BLOCK * threads]
+                greys = [_grey(photos.photos[i].image(), search.feature_size) for i in block]
+                for count, (i, found) in enumerate(zip(block, sift(greys, search), strict=True), start + 1):
+                    _write_features(photos.photos[i], i + 1, found, content)
+                    done(before + count)
 
 
 def _write_images(photos: Photos, content: pycolmap.Database) -> None:
@@ -85,8 +92,19 @@ def _write_camera(photo: Photo, content: pycolmap.Database) -> tuple[int, int]:
     return camera.camera_id, content.write_rig(rig)
 
 
-def _features(photo: Photo, search: Search) -> tuple[Float32[np.ndarray, "n _"], pycolmap.FeatureDescriptors]:
-    """Keypoints (x, y and shape) in the photo's pixels and their descriptors."""
+@contextmanager
+def _sift_in(threads: int) -> Iterator[Callable[[list[Grey], Search], Iterator[Features]]]:
+    """Gives the function that seeks features in pictures, in as many processes: pycolmap's holds Python's lock."""
+    if threads == 1:
+        yield lambda greys, search: (_sift(grey, search) for grey in greys)
+        return
+    ignore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn"), initializer=ignore) as pool:
+        yield lambda greys, search: pool.map(_sift, greys, [search] * len(greys))
+
+
+def _sift(grey: Grey, search: Search) -> Features:
+    """Key points (x, y and shape, in parts of the picture's width) and their descriptors."""
     import pycolmap
 
     options = pycolmap.FeatureExtractionOptions()
@@ -94,19 +112,28 @@ def _features(photo: Photo, search: Search) -> tuple[Float32[np.ndarray, "n _"],
     options.sift.first_octave = -1
     options.sift.max_num_features = search.max_features
     options.sift.peak_threshold = search.peak_threshold
-    extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
-    picture = _grey(photo.image(), search.feature_size)
-    found, descriptors = extractor.extract_from_uint8_array(picture)
-    keypoints = pycolmap.keypoints_to_matrix(found)
-    keypoints *= np.float32(photo.width / picture.shape[1])
+    with quiet():
+        extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
+        found, descriptors = extractor.extract_from_uint8_array(grey)
+    return pycolmap.keypoints_to_matrix(found) / np.float32(grey.shape[1]), descriptors.data
+
+
+def _write_features(photo: Photo, image: int, found: Features, content: pycolmap.Database) -> None:
+    """Writes those that the photo's mask shows, in the photo's pixels."""
+    import pycolmap
+
+    keypoints, data = found[0] * np.float32(photo.width), found[1]
     if photo.mask is not None:
         column, row = np.floor(keypoints[:, :2]).astype(np.int64).T
         seen = photo.mask()[row.clip(0, photo.height - 1), column.clip(0, photo.width - 1)]
-        keypoints, descriptors.data = keypoints[seen], descriptors.data[seen]
-    return keypoints, descriptors
+        keypoints, data = keypoints[seen], data[seen]
+    descriptors = pycolmap.FeatureDescriptors()
+    descriptors.type, descriptors.data = pycolmap.FeatureExtractorType.SIFT, data
+    content.write_keypoints(image, keypoints)
+    content.write_descriptors(image, descriptors)
 
 
-def _grey(pixels: UInt8[np.ndarray, "h w _"], longest: int) -> UInt8[np.ndarray, "h2 w2"]:
+def _grey(pixels: UInt8[np.ndarray, "h w _"], longest: int) -> Grey:
     """The picture in grey, reduced to `longest` pixels along the longer side."""
     from PIL import Image
 

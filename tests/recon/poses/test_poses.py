@@ -144,7 +144,7 @@ def test_a_stopped_run_goes_on_to_the_same_cameras(solved, tmp_path, monkeypatch
     def refuse(*_):
         raise AssertionError("features are sought again")
 
-    monkeypatch.setattr(features, "_features", refuse)
+    monkeypatch.setattr(features, "_sift", refuse)
     again = poses(photos, tmp_path, threads=1)
     assert np.array_equal(centres(again), centres(views))
 
@@ -243,7 +243,7 @@ def test_masks_hide_features(scene, tmp_path):
     seen = np.zeros((photo_scenes.HEIGHT, photo_scenes.WIDTH), bool)
     seen[60:180, 40:160] = True
     photos = photo_scenes.photos_in(scene[0], mask=[lambda: seen] * COUNT)
-    extract(photos, tmp_path / "features.db", ATTEMPTS[0], 1, lambda _: None)
+    extract(photos, tmp_path / "features.db", ATTEMPTS[0].search, 1, lambda _: None)
     with pycolmap.Database.open(tmp_path / "features.db") as content:
         for image in range(1, COUNT + 1):
             x, y = content.read_keypoints(image)[:, :2].T
