@@ -1,0 +1,285 @@
+"""Splats on the CPU: pictures and gradients against the slow reference, finite differences, and gsplat's formulas."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from render.cameras import Camera, look_at
+from render.splats import Splats, blending, compilation, rasterize, render_image, tiles
+from render.splats.reference import rasterize_slowly
+
+WIDTH, HEIGHT = 61, 45
+VIEW = torch.tensor(look_at([0.3, -0.4, -1.0], [0, 0, 2.5], (0, -1, 0))).float().double()
+INTRINSICS = torch.tensor([[50.0, 0, 29], [0, 52, 24], [0, 0, 1]], dtype=torch.float64)
+NAMES = ("means", "log_scales", "quaternions", "opacity_logits", "sh", "view", "intrinsics", "background", "features")
+OUTPUTS = ("color", "alpha", "depth", "median_depth", "normal", "features")
+
+
+def _splats(n: int, seed: int, spread: float = 1.0, degree: int = 3) -> Splats:
+    """Random Gaussians in front of, beside and behind the camera."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = [torch.randn(n, k, generator=generator) for k in (3, 3, 4, 1, 3 * (degree + 1) ** 2)]
+    means = spread * normal[0] + torch.tensor([0, 0, 2.5])
+    sh = 0.3 * normal[4].reshape(n, -1, 3)
+    return Splats(means, 0.6 * normal[1] - 2.2, normal[2], 1.5 * normal[3][:, 0] + 0.5, sh)
+
+
+def _rendered(function, splats: Splats, dtype: torch.dtype, **options):
+    """All outputs, the loss of a fixed random weighting of them, and its gradients."""
+    generator = torch.Generator().manual_seed(5)
+    random = [torch.rand(3, generator=generator), torch.randn(len(splats.means), 11, generator=generator)]
+    leaves = [tensor.to(dtype).clone().requires_grad_() for tensor in (*splats, VIEW, INTRINSICS, *random)]
+    picture = function(
+        Splats(*leaves[:5]), leaves[5], leaves[6], WIDTH, HEIGHT, background=leaves[7], features=leaves[8], **options
+    )
+    loss = sum(
+        (getattr(picture, name) * torch.randn(getattr(picture, name).shape, generator=generator).to(dtype)).sum()
+        for name in OUTPUTS
+    )
+    loss.backward()
+    gradients = dict(zip(NAMES, [leaf.grad for leaf in leaves], strict=True))
+    return picture, gradients | {"screen_offsets": picture.screen_offsets.grad}
+
+
+def _assert_same(splats: Splats, gradient_error: float = 1e-5, **options) -> None:
+    """Extreme scenes ask for less: a pixel whose alpha is 1/255 but for rounding counts in one and not the other."""
+    slow, expected = _rendered(rasterize_slowly, splats, torch.float64, **options)
+    fast, gradients = _rendered(rasterize, splats, torch.float32, geometry=True, **options)
+    for name in OUTPUTS:
+        ours, truth = getattr(fast, name).detach().double(), getattr(slow, name)
+        if name == "depth":  # a ratio, of few digits where alpha is small
+            ours, truth = ours * slow.alpha / 3, truth * slow.alpha / 3  # of scenes 3 units deep
+        torch.testing.assert_close(
+            ours, truth, atol=3e-5, rtol=1e-5, msg=lambda message, name=name: f"{name}: {message}"
+        )
+    assert torch.equal(fast.ids.long(), slow.ids)
+    for name, gradient in gradients.items():
+        error = (gradient.double() - expected[name]).norm() / expected[name].norm().clamp_min(1e-12)
+        # sums over all Gaussians that cancel: a digit less for the lens
+        assert error < (3 if name == "intrinsics" else 1) * gradient_error, f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("antialiased", [False, True])
+@pytest.mark.parametrize("degree", [0, 3])
+def test_pictures_and_gradients_are_the_references(degree: int, antialiased: bool):
+    _assert_same(_splats(200, seed=degree, degree=degree), antialiased=antialiased)
+
+
+def test_gaussians_around_the_camera_and_across_the_border():
+    _assert_same(_splats(200, seed=7, spread=2.5), gradient_error=5e-5)
+
+
+def test_fewer_harmonics_than_there_are():
+    _assert_same(_splats(100, seed=8), sh_degree=1)
+
+
+def test_tiny_and_huge_gaussians():
+    splats = _splats(120, seed=9)
+    splats.log_scales[:40] = -12
+    splats.log_scales[40:60] = 1.5
+    splats.log_scales[60:80, 0] = -9
+    _assert_same(splats, gradient_error=5e-5)
+
+
+def test_thousands_of_gaussians_on_one_pixel():
+    splats = _splats(3000, seed=10)
+    position = torch.linalg.inv(VIEW)[:3, 3].float()
+    towards = torch.tensor([0.0, 0.0, 2.5]) - position
+    splats.means[:] = position + torch.linspace(0.5, 3, 3000)[:, None] * towards / towards.norm()
+    splats.log_scales[:] = -4
+    splats.opacity_logits[:] = -4
+    _assert_same(splats, gradient_error=5e-5)
+
+
+def test_gradients_are_finite_differences():
+    """Of Gaussians so wide that no pixel is left at 1/255, where alpha jumps."""
+    splats, generator = _splats(8, seed=11, spread=0.3), torch.Generator().manual_seed(0)
+    splats.log_scales.mul_(0.1).add_(0.9)
+    splats.opacity_logits.sub_(1.5)
+    weights = torch.randn(HEIGHT, WIDTH, 3, generator=generator)
+
+    def loss(moved: Splats) -> torch.Tensor:
+        return (rasterize(moved, VIEW.float(), INTRINSICS.float(), WIDTH, HEIGHT).color * weights).double().sum()
+
+    leaves = Splats(*(tensor.clone().requires_grad_() for tensor in splats))
+    loss(leaves).backward()
+    for k, leaf in enumerate(leaves):
+        step = torch.randn(leaf.shape, generator=generator) * 2e-3
+        ahead, back = (list(splats) for _ in range(2))
+        ahead[k], back[k] = splats[k] + step, splats[k] - step
+        slope = (loss(Splats(*ahead)) - loss(Splats(*back))) / 2
+        assert leaf.grad is not None
+        assert slope == pytest.approx(float((leaf.grad.double() * step).sum()), rel=5e-3, abs=2e-3), leaves._fields[k]
+
+
+def test_the_nearest_is_in_front():
+    """Two opaque discs on the axis, the nearer red: red is seen, and its index and depth at the median."""
+    means = torch.tensor([[0, 0, 4.0], [0, 0, 2.0]])
+    sh = torch.tensor([[[-0.5, 0.5, -0.5]], [[0.5, -0.5, -0.5]]]) / 0.28209479
+    splats = Splats(means, torch.full((2, 3), -1.0), torch.tensor([[1.0, 0, 0, 0]] * 2), torch.full((2,), 9.0), sh)
+    picture = rasterize(splats, torch.eye(4), INTRINSICS.float(), WIDTH, HEIGHT, geometry=True)
+    assert picture.ids is not None and picture.median_depth is not None
+    assert picture.ids[24, 29] == 1 and picture.median_depth[24, 29] == 2
+    torch.testing.assert_close(picture.color[24, 29], torch.tensor([0.99, 0.0099, 0]), atol=1e-3, rtol=0)
+    assert (picture.alpha[0, 0], picture.ids[0, 0], picture.median_depth[0, 0]) == (0, -1, 0)
+
+
+def test_not_a_number_never_leaves():
+    """Broken Gaussians change nothing, whichever number of theirs is broken, and get no gradient."""
+    splats = _splats(60, seed=12)
+    whole = rasterize(splats, VIEW.float(), INTRINSICS.float(), WIDTH, HEIGHT).color
+    broken = []
+    for k, field in enumerate(splats):
+        for value in (float("nan"), float("inf"), 1e38):
+            extra = [tensor[:1].clone() for tensor in splats]
+            extra[k] = torch.full_like(field[:1], value)
+            broken.append(extra)
+    nothing = [tensor[:1].clone() for tensor in splats]
+    nothing[2] = torch.zeros(1, 4)
+    broken.append(nothing)
+    fields = [torch.cat([splats[k], *(case[k] for case in broken)]).requires_grad_() for k in range(5)]
+    picture = rasterize(Splats(*fields), VIEW.float(), INTRINSICS.float(), WIDTH, HEIGHT, geometry=True)
+    picture.color.sum().backward()
+    for tensor in (picture.color, picture.alpha, picture.depth, picture.normal, *(field.grad for field in fields)):
+        assert tensor is not None and tensor.isfinite().all()
+    assert not picture.visible[60:].any()
+    assert torch.equal(picture.color, whole)
+
+
+def test_no_gaussians_show_the_background():
+    none = Splats(*(tensor[:0] for tensor in _splats(1, seed=0)))
+    picture = rasterize(none, VIEW.float(), INTRINSICS.float(), 20, 10, background=torch.tensor([0.1, 0.2, 0.3]))
+    assert (picture.color == torch.tensor([0.1, 0.2, 0.3])).all() and not picture.alpha.any()
+
+
+def test_the_projection_is_gsplats():
+    """Centres, conics and compensations against gsplat's own torch functions, the harmonics as well."""
+    from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci, _spherical_harmonics
+
+    from render.splats.cpu import _Picture
+    from render.splats.projection import lens_of
+    from render.splats.records import CENTER_X, COLOR, CONIC_XX, LOG_OPACITY
+
+    splats = _splats(300, seed=13)
+    view, lens = VIEW.float(), INTRINSICS.float()
+    position = torch.linalg.inv(view)[:3, 3]
+    camera = (view.numpy(), position.numpy(), lens_of(lens.numpy(), WIDTH, HEIGHT))
+    picture = _Picture([tensor.numpy() for tensor in splats], camera, 3, True, WIDTH, HEIGHT)
+    records, seen = picture.records, picture.hits > 0
+    covariances, _ = _quat_scale_to_covar_preci(splats.quaternions, splats.log_scales.exp())
+    _, centers, _, conics, compensations = _fully_fused_projection(
+        splats.means, covariances, view[None], lens[None], WIDTH, HEIGHT, calc_compensations=True
+    )
+    assert compensations is not None and seen.sum() > 100
+    opacity = torch.sigmoid(splats.opacity_logits) * compensations[0]
+    away = splats.means - position
+    color = (_spherical_harmonics(3, away, splats.sh) + 0.5).clamp_min(0)
+    for first, truth in ((CENTER_X, centers[0]), (CONIC_XX, conics[0]), (COLOR, color)):
+        ours = torch.from_numpy(records[:, first : first + truth.shape[1]])
+        torch.testing.assert_close(ours[seen], truth[seen], rtol=1e-3, atol=1e-3)
+    ours = torch.from_numpy(records[:, LOG_OPACITY]).exp()
+    torch.testing.assert_close(ours[seen], opacity[seen], rtol=1e-3, atol=1e-4)
+
+
+def test_a_picture_in_numpy():
+    camera = Camera(VIEW.numpy(), INTRINSICS.numpy(), WIDTH, HEIGHT)
+    picture = render_image(_splats(50, seed=1), camera, background=(1, 1, 1))
+    assert picture.shape == (HEIGHT, WIDTH, 4) and picture.dtype == np.float32
+    assert picture[picture[..., 3] == 0][:, :3].min(initial=1) == 1
+
+
+def test_wrong_shapes_are_named():
+    splats = _splats(5, seed=0)
+    with pytest.raises(ValueError, match=r"splats.quaternions is \(5, 3\)"):
+        rasterize(splats._replace(quaternions=splats.means), VIEW.float(), INTRINSICS.float(), 8, 8)
+
+
+def test_tiles_are_dealt_evenly():
+    """The load of 4 hands, for lists as uneven as an object before an empty background."""
+    generator = np.random.default_rng(0)
+    x, y = np.meshgrid(np.arange(25), np.arange(25))
+    work = (900 * np.exp(-((x - 12) ** 2 + (y - 12) ** 2) / 30) * generator.random((25, 25))).astype(np.int64).ravel()
+    dealt, bounds = tiles.deal(work, 4)
+    assert sorted(dealt) == list(range(625))
+    loads = np.add.reduceat(work[dealt], bounds[:-1])
+    assert loads.mean() / loads.max() >= 0.95
+
+
+def test_the_pixel_loop_is_vectorised():
+    """One row of 16 pixels well under what 16 pixels one by one take: 10 ns each and more."""
+    blend = blending._make_blend(3, False)
+    buffer, staged = np.ones(4 * blending.PIXELS, np.float32), np.zeros((1, blending.STAGED), np.float32)
+    staged[0, [blending.LEFT, blending.TOP, blending.HALF_XX, blending.HALF_YY]] = 8, 8, 0.01, 0.01
+    staged[0, [blending.FADE, blending.FIRST_ROW, blending.END_ROW]] = 5, 0, 16
+
+    @numba.njit
+    def many(times):
+        for _ in range(times):
+            blend(buffer.copy(), staged, 0, np.float32(0))
+
+    many(1)
+    took = []
+    for _ in range(5):
+        start = time.process_time()
+        many(20_000)
+        took.append((time.process_time() - start) / 20_000 / blending.PIXELS)
+    assert min(took) < 1.5e-9
+
+
+THREADS = """
+import numba, sys, torch
+sys.path[:0] = [{tests!r}]
+from test_rasterizer import OUTPUTS, _rendered, _splats, rasterize
+results = []
+for threads in (1, 2):
+    numba.set_num_threads(threads)
+    picture, gradients = _rendered(rasterize, _splats(2000, seed=3), torch.float32, geometry=True)
+    results.append([getattr(picture, name) for name in OUTPUTS] + list(gradients.values()))
+assert all(torch.equal(one, two) for one, two in zip(*results))
+print("equal")
+"""
+
+
+def test_two_threads_give_the_same_bits():
+    script = THREADS.format(tests=os.path.dirname(__file__))
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "equal\n", done.stderr
+
+
+def test_kernels_work_where_nothing_can_be_kept(caplog: pytest.LogCaptureFixture):
+    """A function without a file of its own, as from a read-only install without a home: compiled, and said once."""
+    space: dict = {}
+    exec("def twice(x):\n    return x + x\ndef thrice(x):\n    return x + x + x", space)
+    assert compilation.kernel()(space["twice"])(2.0) == 4 and compilation.kernel()(space["thrice"])(2.0) == 6
+    assert caplog.text.count("cannot be kept") == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_is_the_reference_too():
+    """gsplat's kernels behind the same function, to 1e-3; away from alphas that are clamped otherwise."""
+    splats = _splats(200, seed=4)
+    splats.opacity_logits.clamp_(max=2)
+
+    def on_cuda(splats, view, lens, width, height, **options):
+        moved = {name: x.cuda() if isinstance(x, torch.Tensor) else x for name, x in options.items()}
+        picture = rasterize(Splats(*(x.cuda() for x in splats)), view.cuda(), lens.cuda(), width, height, **moved)
+        return type(picture)(
+            *(None if x is None else (x if x.is_leaf and x.requires_grad else x.cpu()) for x in picture)
+        )
+
+    slow, expected = _rendered(rasterize_slowly, splats, torch.float64, max_alpha=0.999)
+    fast, gradients = _rendered(on_cuda, splats, torch.float32, geometry=True)
+    for name in OUTPUTS:
+        torch.testing.assert_close(getattr(fast, name).double(), getattr(slow, name), atol=1e-3, rtol=1e-3, msg=name)
+    for name in set(NAMES) - {"intrinsics"}:
+        assert (gradients[name].double() - expected[name]).norm() < 1e-3 * expected[name].norm(), name
