@@ -79,14 +79,13 @@ def reconstruct(arguments: list[str]) -> int:
     takes = type_for_methods(type_read_with(reading))
     if asked.method != "auto":
         _check_kind(method_named(asked.method), takes, asked.input)
-    read_with = parse_some(arguments, "reconstruct", reading)
-    input = read(asked.input, read_with)
+    input = read(asked.input, parse_some(arguments, "reconstruct", reading))
     name = kind_of(takes).best_method(input) if asked.method == "auto" else asked.method
     method = method_named(name)
     parsed = _parsed(arguments, method, reading, asked.quality)
+    device = _device(parsed.general.device)
     source = InputRecord((str(asked.input),), digest(asked.input), parsed.reading)
-    ready = given(input, source)
-    job, done = _begin(parsed.general, source, parsed.config, ready, method)
+    job, done = _begin(parsed.general, device, source, parsed.config, given(input, source), method)
     if not done:
         _carry_out(job)
     _tell(job, done)
@@ -122,9 +121,11 @@ def _check_kind(method: Method, takes: InputType, path: Path) -> None:
         )
 
 
-def _begin(options: Options, source: InputRecord, config: Any, ready: Given, method: Method) -> tuple[_Job, bool]:
+def _begin(
+    options: Options, device: str, source: InputRecord, config: Any, ready: Given, method: Method
+) -> tuple[_Job, bool]:
     """The job with its folder and record, and whether an earlier session has done it already."""
-    device, input = _device(options.device), ready.input
+    input = ready.input
     request = Request(source, method.name, msgspec.to_builtins(config), options.seed, device, options.time_limit)
     folder, earlier, said = folder_for(request, options.out, options.fresh)
     for note in (*input.notes, *([said] if said else [])):

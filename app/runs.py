@@ -95,13 +95,13 @@ def folder_for(request: Request, out: Path | None, fresh: bool) -> tuple[Path, R
         earlier = _record_in(out)
         if earlier is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"--out {out}: holds something that is no run; give another folder")
-        if earlier is not None and earlier.request != request and not fresh:
+        if earlier is not None and not _is_same(earlier.request, request) and not fresh:
             raise UserError(f"--out {out}: holds a run of another input or other options; --fresh replaces it")
         return _begun(out, earlier, fresh), earlier if not fresh else None, None
     stem = Path(request.input.paths[0]).name.split(".")[0] or "input"
     base = Path("runs") / f"{file_names([stem])[stem]}-{request.method}"
     folder, number = base, 1
-    while (earlier := _record_in(folder)) is not None and earlier.request != request:
+    while (earlier := _record_in(folder)) is not None and not _is_same(earlier.request, request):
         number += 1
         folder = base.with_name(f"{base.name}-{number}")
     said = f"{base} is a run of another input or other options; this one goes to {folder}" if number > 1 else None
@@ -124,6 +124,12 @@ def read_record(folder: Path) -> RunRecord:
     if record is None:
         raise UserError(f"{folder}: is no run folder (it holds no readable run.json)")
     return record
+
+
+def _is_same(one: Request, other: Request) -> bool:
+    """Whether both ask for the same of the same bytes, wherever these stand."""
+    placed = msgspec.structs.replace(one.input, paths=other.input.paths)
+    return msgspec.structs.replace(one, input=placed) == other
 
 
 def _record_in(folder: Path) -> RunRecord | None:

@@ -45,11 +45,10 @@ class SplatLayer(Layer):
     def show(self, gaussians: Gaussians | None, most: int = MOST_SHOWN) -> None:
         """Replaces what is shown, given in the page's frame; of more than `most` those that cover and hide the most."""
         with self.lock:
-            first = self._whole is None
             self._whole, self._kept, self._most = gaussians, None, most
             self._folder.visible = gaussians is not None
-            if gaussians is not None and first:
-                self.at_rest.value = len(gaussians) > most == MOST_SHOWN
+            if gaussians is not None and len(gaussians) > most == MOST_SHOWN:
+                self.at_rest.value = True
             self.redraw()
 
     def keep(self, kept: Bool[np.ndarray, " n"]) -> None:

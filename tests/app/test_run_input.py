@@ -65,6 +65,13 @@ def test_cameras_are_found_once_for_every_split(photos: Path, solved: list[Path]
     assert record["status"] == "done" and record["method"] == "poses"
 
 
+def test_the_same_photos_named_by_another_path_have_the_same_cameras(photos: Path, solved: list[Path]):
+    given(read(photos, PhotoOptions()), source(photos))
+    absolute = photos.resolve()
+    assert given(read(absolute, PhotoOptions()), source(absolute)).poses == Path("runs/party-poses")
+    assert len(solved) == 1
+
+
 def test_other_photos_under_the_same_name_have_a_folder_of_their_own(photos: Path, solved: list[Path]):
     given(read(photos, PhotoOptions()), source(photos))
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(photos / "new.jpg")
