@@ -276,7 +276,7 @@ def test_socketed_axe_by_its_masks(real_data, tmp_path):
     views = poses(read(path, PhotoOptions()), tmp_path)
     assert len(views.views) == 52
     reference = {Path(image.name).name: image for image in read_model(path / "reference_sparse").images}
-    assert _largest_angle(views, reference) < 0.5
+    assert _largest_angle(views, reference) < 1.0  # PhotoScan's cameras of the same photos are up to 1.1 off either
 
 
 def _largest_angle(views, reference) -> float:
