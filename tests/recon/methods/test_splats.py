@@ -78,6 +78,7 @@ def test_known_gaussians_are_found_again_in_the_users_coordinates():
         assert np.allclose(camera.world_to_camera, view.camera.world_to_camera)
 
 
+@pytest.mark.slow
 def test_from_random_points_growth_helps():
     views = photographed(blobs(120, seed=2))
     config = msgspec.structs.replace(QUICK, random_points=150, gaussians=1200, sh_degree=0)
@@ -125,6 +126,7 @@ def test_the_budget_of_gaussians_is_never_passed(density):
     assert max(counts) <= 350 and len(set(counts)) > 1
 
 
+@pytest.mark.slow
 def test_what_a_mask_leaves_out_is_not_looked_at():
     truth = blobs()
     views = photographed(truth, alpha=False)
@@ -156,6 +158,7 @@ def test_what_is_transparent_in_the_photos_stays_empty(background, error):
     assert np.abs(alpha - known).mean() < error
 
 
+@pytest.mark.slow
 def test_photos_of_different_brightness_are_matched_by_exposure():
     truth = blobs()
     views = photographed(truth, alpha=False)
