@@ -49,7 +49,7 @@ def _rendered(function, splats: Splats, dtype: torch.dtype, **options):
     return picture, gradients | {"screen_offsets": picture.screen_offsets.grad}
 
 
-def _assert_same(splats: Splats, gradient_error: float = 1e-5, **options) -> None:
+def _assert_same(splats: Splats, gradient_error: float = 1e-5, error: float = 3e-5, **options) -> None:
     """Extreme scenes ask for less: a pixel whose alpha is 1/255 but for rounding counts in one and not the other."""
     slow, expected = _rendered(rasterize_slowly, splats, torch.float64, **options)
     fast, gradients = _rendered(rasterize, splats, torch.float32, geometry=True, **options)
@@ -58,13 +58,13 @@ def _assert_same(splats: Splats, gradient_error: float = 1e-5, **options) -> Non
         if name == "depth":  # a ratio, of few digits where alpha is small
             ours, truth = ours * slow.alpha / 3, truth * slow.alpha / 3  # of scenes 3 units deep
         torch.testing.assert_close(
-            ours, truth, atol=3e-5, rtol=1e-5, msg=lambda message, name=name: f"{name}: {message}"
+            ours, truth, atol=error, rtol=1e-5, msg=lambda message, name=name: f"{name}: {message}"
         )
     assert torch.equal(fast.ids.long(), slow.ids)
     for name, gradient in gradients.items():
-        error = (gradient.double() - expected[name]).norm() / expected[name].norm().clamp_min(1e-12)
+        off = (gradient.double() - expected[name]).norm() / expected[name].norm().clamp_min(1e-12)
         # sums over all Gaussians that cancel: a digit less for the lens
-        assert error < (3 if name == "intrinsics" else 1) * gradient_error, f"{name}: {error:.1e}"
+        assert off < (3 if name == "intrinsics" else 1) * gradient_error, f"{name}: {off:.1e}"
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
@@ -86,7 +86,8 @@ def test_tiny_and_huge_gaussians():
     splats.log_scales[:40] = -12
     splats.log_scales[40:60] = 1.5
     splats.log_scales[60:80, 0] = -9
-    _assert_same(splats, gradient_error=5e-5)
+    # a pixel whose T is 1e-4 but for rounding goes on in one only: it differs by 1e-4 of features up to 3
+    _assert_same(splats, gradient_error=5e-5, error=3e-4)
 
 
 def test_thousands_of_gaussians_on_one_pixel():
