@@ -38,7 +38,7 @@ def sheets_of(network: DistanceField, cloud: Float64[np.ndarray, "n 3"]) -> tupl
     return NetworkSheets.through(network, points, axes), 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkSheets(SheetField):
     """A field of sheets that asks a network for the nearest one."""
 
@@ -53,7 +53,7 @@ class NetworkSheets(SheetField):
         points, axes = points[order], axes[order]
         tree = KDTree(points)
         neighbours = np.asarray(tree.query(points, min(NEIGHBOURS, len(points)))[1])
-        return cls(points, axes, local_spacing(points, neighbours), neighbours, tree, network)
+        return cls(points, axes, local_spacing(points, neighbours), neighbours, tree, network=network)
 
     def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:
         """The network's sheet nearest to each query."""
