@@ -55,8 +55,8 @@ class SplatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How many more begin far behind, for the sky; by default a tenth, and none where photos have alpha or masks."""
     background: Literal["auto", "white", "black", "random"] = "auto"
     """What lies behind everything; auto is white where the photos have alpha, else black."""
-    exposure: bool | None = None
-    """Learn for each photo how it differs in brightness and white balance; by default where photos have no alpha."""
+    exposure: bool = False
+    """Learn for each photo how it differs in brightness and white balance."""
     ssim: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
     """Weight of structural similarity in the loss; the rest is that of colours."""
     opacity_penalty: Weight | None = None
@@ -123,7 +123,7 @@ def gaussian_stage(views: Views, config: SplatsConfig, seed: int, device: str) -
         Losses(config.ssim, *penalties),
         config.density,
         background,
-        not targets.have_alpha if config.exposure is None else config.exposure,
+        config.exposure,
         frame,
         seed,
         device,
