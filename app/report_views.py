@@ -108,7 +108,8 @@ class ViewEvidence:
             paint = TRAINED_COLOR if some.colors is None else some.colors / 255
             image = render_points(self.scene.frame.from_user(some.points), camera, paint, 1.6).over(image)
         image = draw_segments(image, camera, frusta, colors, 1.4)
-        said = "The cameras over the sparse points; those of held-out views are orange."
+        over = " over the sparse points" if cloud is not None and len(cloud.points) else ""
+        said = f"The cameras{over}; those of held-out views are orange."
         return joined(
             element("h2", "Where the cameras stand"),
             element("div", element("figure", picture(image, "cameras")), element("p", said), class_="beside"),
