@@ -1,9 +1,9 @@
 """The surface of a field of sheets: open or closed, with clean borders, without an inside.
 
 `lattice` lays cubes around the samples, `crossings` decides which of their edges the surface crosses, `polygons` puts
-a mesh through the crossings, and `borders` cuts it back to where the samples end. Whether the thing is closed is found
-out by trying: the surface that changes sides everywhere is put through, and if nothing of it lies where samples would
-have to be and are not, it is closed.
+a mesh through the crossings, `creases` sharpens it, `cracks` and `borders` close what is no border and cut it back to
+where the samples end. Whether the thing is closed is found out by trying: the surface that changes sides everywhere is
+put through, and if nothing of it lies where samples would have to be and are not, it is closed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from recon.surface.sheets.borders import (
     without_crumbs,
 )
 from recon.surface.sheets.cracks import with_cracks_closed
+from recon.surface.sheets.creases import with_creases
 from recon.surface.sheets.crossings import Answers, Crossings, answers, decided, with_sides
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
 from recon.surface.sheets.polygons import polygons
@@ -72,11 +73,11 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
         closed, why = _is_closed(*_crossed(*start, field, tile.undisturbed, True, TRIAL_REACH, 1), field, tile)
     if closed:
         mesh = polygons(*_crossed(*start, field, tile.undisturbed, True, CLOSED_REACH, CLOSED_ROUNDS))
-        mesh = _parted(_on_sheets(mesh, field, lattice.step))
+        mesh = _parted(with_creases(_on_sheets(mesh, field, lattice.step), field))
         mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True), field)
         return Surface(_outward(piece_in(tile, mesh)), True, why)
     mesh = polygons(*_crossed(*start, field, tile.undisturbed, False, REACH, 1))
-    mesh = _manifold(_on_sheets(mesh, field, lattice.step))
+    mesh = _manifold(with_creases(_on_sheets(mesh, field, lattice.step), field))
     measure = border_measure(mesh, field)
     mesh = with_cracks_closed(mesh, measure, tile.undisturbed)
     holes = true_holes(mesh, measure, field)

@@ -73,6 +73,13 @@ def test_sharp_edges_stay_closed(shape):
     assert_topology(reconstructed(shape.cloud(COUNT)), shape)
 
 
+def test_edges_are_not_rounded():
+    cube, along = clouds.cube(), np.linspace(-0.95, 0.95, 200)
+    edges = [np.c_[along, np.full(200, a), np.full(200, b)] for a in (-1, 1) for b in (-1, 1)]
+    edges = np.concatenate([np.roll(edge, axis, 1) for edge in edges for axis in range(3)])
+    assert point_distances(reconstructed(cube.cloud(COUNT)), edges).mean() < 0.12 * cube.spacing(COUNT)
+
+
 @pytest.mark.parametrize("shape", [clouds.disc(), clouds.cylinder(), clouds.sphere(), clouds.torus()], ids=by_name)
 def test_noise(shape):
     """Half a percent of the diagonal."""
