@@ -97,8 +97,11 @@ def resample(
 ) -> Shaped[np.ndarray, "h2 w2 *c"]:
     """The picture that the pinhole lens `to` takes of what `lens` saw: bilinear, or the nearest pixel's value.
 
-    8-bit pictures of four channels hold straight alpha: colours are weighed by it.
+    8-bit pictures of four channels hold straight alpha: colours are weighed by it. Where both lenses are one, as of
+    pinholes that `straightened` has nothing to do for, the picture is given as it is.
     """
+    if to is lens:
+        return picture
     out = np.empty((to.height, to.width, *picture.shape[2:]), picture.dtype)
     x = (np.arange(to.width) + 0.5 - to.intrinsics[0, 2]) / to.intrinsics[0, 0]
     y = (np.arange(to.height) + 0.5 - to.intrinsics[1, 2]) / to.intrinsics[1, 1]

@@ -2,7 +2,8 @@
 
 `examine` looks at a file's header alone and refuses what is no picture or too large to be one; the others decode.
 Photos keep an alpha channel as straight alpha. 16-bit channels keep their upper 8 bits, palettes, grey values and CMYK
-become RGB. Animated files and those of several pages give their first picture.
+become RGB. Animated files and those of several pages give their first picture. Masks and maps may have another number
+of pixels than the picture that they belong to, but have its shape.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from recon.errors import UserError
 from recon.formats.untrusted import failures_named, plain
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Exif, Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
@@ -29,6 +30,8 @@ COLORED = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
 MANY_COLORS = 1024  # more than label maps with smoothed edges usually have
 ORIENTATION = 0x0112  # EXIF
 TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+SAME_SHAPE = 0.02  # ratios of width to height closer than this are one shape, rounded to whole pixels
+MASK_FOLDERS = ("masks", "mask")
 
 
 class PictureFacts(NamedTuple):
@@ -49,22 +52,47 @@ def is_image(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
+def mask_beside(file: Path) -> Path | None:
+    """The mask of a picture, if there is one: `X.jpg.png`, or of the picture's stem, in `masks/` or `mask/`, which lies
+    in the picture's folder or beside it."""
+    places = [folder / masks for folder in (file.parent, file.parent.parent) for masks in MASK_FOLDERS]
+    masks = [place / name for place in places for name in (f"{file.name}.png", f"{file.stem}.png")]
+    return next((mask for mask in masks if mask.is_file() and mask != file), None)
+
+
+def have_same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two pictures of these widths and heights may be copies of one, in different numbers of pixels."""
+    return abs(size[0] * other[1] - size[1] * other[0]) < SAME_SHAPE * size[1] * other[0]
+
+
 def examine(file: Path) -> PictureFacts:
     """Size and orientation of a picture, from its header.
 
     Raises:
         UserError: it is missing, no picture, or larger than `LARGEST`.
     """
-    with _opened(file) as image:
-        known = image.format != "PNG" or "exif" in image.info  # else Pillow looks behind the pixels and decodes them
-        orientation = image.getexif().get(ORIENTATION, 1) if known else 1
-        return PictureFacts(*image.size, orientation if orientation in range(1, 9) else 1)
+    with opened(file) as image:
+        return facts_in(image)
+
+
+def facts_in(image: Image) -> PictureFacts:
+    """Size and orientation of an opened picture."""
+    orientation = exif_in(image).get(ORIENTATION, 1)
+    return PictureFacts(*image.size, orientation if orientation in range(1, 9) else 1)
+
+
+def exif_in(image: Image) -> Exif:
+    """EXIF of an opened picture, as far as it stands before the pixels: behind those of a PNG file Pillow finds it by
+    decoding them. Its directories are to be read while the picture is open."""
+    from PIL.Image import Exif
+
+    return Exif() if image.format == "PNG" and "exif" not in image.info else image.getexif()
 
 
 def has_many_colors(file: Path) -> bool:
     """Whether it is a sound picture in colour with more colours than label maps have, as photos are."""
     try:
-        with _opened(file) as image:
+        with opened(file) as image:
             return image.mode in COLORED and image.getcolors(MANY_COLORS) is None
     except UserError:  # who reads it will say what is wrong with it
         return False
@@ -82,7 +110,7 @@ def read_image(file: Path, size: tuple[int, int] | None = None, upright: bool = 
     from PIL.Image import Resampling
     from PIL.ImageOps import exif_transpose
 
-    with _opened(file) as image:
+    with opened(file) as image:
         picture = _as_rgb(exif_transpose(image) if upright else image)
         if size is not None and size != picture.size:
             picture = picture.resize(size, Resampling.LANCZOS)  # weighs colours by their alpha
@@ -95,13 +123,14 @@ def read_mask(file: Path, size: tuple[int, int] | None = None, upright: bool = F
     A mask whose values are 0 and 1 counts 1 as white. `size` and `upright` are as for `read_image`.
 
     Raises:
-        UserError: as `read_image`.
+        UserError: as `read_image`, or the mask has another shape.
     """
     from PIL import Image
     from PIL.ImageOps import exif_transpose
 
-    with _opened(file) as opened:
-        image = exif_transpose(opened) if upright else opened
+    with opened(file) as stored:
+        image = exif_transpose(stored) if upright else stored
+        _check_shape(file, image, size)
         values = _mask_values(image)
     if values.max(initial=0) == 1:
         values = values * np.uint8(255)
@@ -114,13 +143,14 @@ def read_numbers(file: Path, size: tuple[int, int] | None = None, upright: bool 
     """A picture's values as numbers: depth, labels, palette indices. `size` takes for each pixel the nearest one.
 
     Raises:
-        UserError: as `read_image`, or the picture has several channels that differ.
+        UserError: as `read_image`, or the picture has another shape or several channels that differ.
     """
     from PIL import Image
     from PIL.ImageOps import exif_transpose
 
-    with _opened(file) as opened:
-        image = exif_transpose(opened) if upright else opened
+    with opened(file) as stored:
+        image = exif_transpose(stored) if upright else stored
+        _check_shape(file, image, size)
         if size is not None and size != image.size:
             image = image.resize(size, Image.Resampling.NEAREST)
         values = np.array(image)
@@ -131,9 +161,22 @@ def read_numbers(file: Path, size: tuple[int, int] | None = None, upright: bool 
     return values
 
 
+def _check_shape(file: Path, image: Image, size: tuple[int, int] | None) -> None:
+    """Refuses to stretch a mask or a map."""
+    if size is not None and not have_same_shape(image.size, size):
+        raise UserError(
+            f"{file}: has {image.width} x {image.height} pixels, its photo {size[0]} x {size[1]}; "
+            "save it in the shape in which the photo is shown"
+        )
+
+
 @contextmanager
-def _opened(file: Path) -> Iterator[Image]:
-    """The opened picture, its size checked; every failure of its decoder is one sentence."""
+def opened(file: Path) -> Iterator[Image]:
+    """The opened picture, not decoded yet, its size checked.
+
+    Raises:
+        UserError: as `examine`, or the block meets what is damaged.
+    """
     from PIL import Image
 
     problems = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, Image.DecompressionBombError)
@@ -156,8 +199,12 @@ def _as_rgb(image: Image) -> Image:
 
     if image.mode.startswith("I") or image.mode == "F":
         return images.fromarray(_upper_bytes(np.asarray(image))).convert("RGB")
-    transparent = image.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in image.info
-    return image.convert("RGBA" if transparent else "RGB")
+    return image.convert("RGBA" if is_transparent(image) else "RGB")
+
+
+def is_transparent(image: Image) -> bool:
+    """Whether an opened picture has alpha, or a colour that stands for none."""
+    return image.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in image.info
 
 
 def _mask_values(image: Image) -> UInt8[np.ndarray, "h w"]:

@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from recon.errors import UserError
+from recon.formats.exif import ShotFacts, shot_facts
 from recon.formats.untrusted import failures_named, plain
 from recon.images import LARGEST
-
-if TYPE_CHECKING:
-    from PIL.Image import Exif
 
 HEIC = (".heic", ".heif", ".hif")
 RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".rw2", ".orf", ".pef", ".srw")
@@ -26,8 +24,8 @@ SUFFIXES = HEIC + RAW
 LYING = 4  # bit of LibRaw's flip that says that the camera was held upright
 
 
-def examine(file: Path) -> tuple[int, int, Exif]:
-    """Width and height of the upright picture, and its EXIF data; nothing is decoded.
+def examine(file: Path) -> tuple[tuple[int, int], ShotFacts]:
+    """Width and height of the upright picture, and what its EXIF says of it at that size; nothing is decoded.
 
     Raises:
         UserError: the extra is not installed, or the file is damaged or too large.
@@ -35,16 +33,16 @@ def examine(file: Path) -> tuple[int, int, Exif]:
     if file.suffix.lower() in HEIC:
         with _heif(file) as picture:
             width, height = picture.size
-            exif = picture.to_pillow().getexif() if picture.info.get("exif") else _no_exif()
+            facts = _facts_of_heif(picture.info.get("exif") or b"", width, height)
     else:
         with _raw(file) as raw:
             width, height = raw.sizes.iwidth, raw.sizes.iheight
             if raw.sizes.flip & LYING:
                 width, height = height, width
-        exif = _exif_of_raw(file)
+        facts = _facts_of_raw(file, width, height)
     if width * height > LARGEST:
         raise UserError(f"{file}: {width} x {height} pixels are more than a camera takes")
-    return width, height, exif
+    return (width, height), facts
 
 
 def read_image(file: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w _"]:
@@ -85,21 +83,25 @@ def _raw(file: Path) -> Iterator[Any]:
         raise UserError(f"{file}: is no raw picture that can be developed ({plain(problem)})") from problem
 
 
-def _no_exif() -> Exif:
+def _facts_of_heif(data: bytes, width: int, height: int) -> ShotFacts:
     from PIL.Image import Exif
 
-    return Exif()
+    exif = Exif()
+    exif.load(data)
+    return shot_facts(exif, width, height)
 
 
-def _exif_of_raw(file: Path) -> Exif:
-    """Most raw files are TIFF files, whose first directory is EXIF's; the data of others stay unknown."""
-    exif = _no_exif()
+def _facts_of_raw(file: Path, width: int, height: int) -> ShotFacts:
+    """Most raw files are TIFF files, whose first directory leads to EXIF's; of others nothing is known."""
+    from PIL.Image import Exif
+
+    exif = Exif()
     with failures_named(file), file.open("rb") as stream:
-        header = stream.read(8)
-        if header[:4] in (b"II*\0", b"MM\0*"):
-            start = int.from_bytes(header[4:], "little" if header[:1] == b"I" else "big")
-            exif.load_from_fp(stream, start)
-    return exif
+        if stream.read(4) not in (b"II*\0", b"MM\0*"):
+            return ShotFacts()
+        stream.seek(0)
+        exif.load_from_fp(stream)
+        return shot_facts(exif, width, height)
 
 
 def _library(name: str, file: Path) -> ModuleType:

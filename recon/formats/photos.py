@@ -1,8 +1,8 @@
 """A folder of photos without cameras.
 
-The pictures lie in the folder itself or in `images/` in it; masks in `masks/` beside either, as `X.jpg.png` or with the
-picture's stem. Where a picture has alpha and no mask, what is opaque is its mask. Pictures are turned upright by their
-EXIF orientation and reduced to at most `max_size` pixels along the longer side; focal lengths follow.
+The pictures lie in the folder itself or in `images/` in it, masks where `recon.images.mask_beside` finds them. Where a
+picture has alpha and no mask, what is opaque is its mask. Pictures are turned upright by their EXIF orientation and
+reduced to at most `max_size` pixels along the longer side; focal lengths follow.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from recon.formats.options import PhotoOptions
 from recon.formats.untrusted import failures_named
 from recon.inputs import Photo, Photos
 
-MASK_FOLDERS = ("masks", "mask")
 NUMBER = re.compile(r"(.*?)(\d+)\D*$")
 ORDERED_PART = 0.8  # of the steps from one shot's number to the next that are short
 SHORT_STEP = 3
-SAME_SHAPE = 0.02  # ratios of width to height closer than this are one shape, rounded to whole pixels
 OPAQUE = 127
 
 
@@ -84,20 +82,19 @@ class _Shot:
     @classmethod
     def of(cls, file: Path, max_size: int) -> _Shot:
         """Looks at a picture's header."""
-        from PIL import Image
-
         transparent = False
         if images.is_image(file):
-            full = images.examine(file).upright
-            with Image.open(file, formats=images.FORMATS) as picture:
-                exif = picture.getexif()
-                transparent = "A" in picture.getbands() or "transparency" in picture.info
+            with images.opened(file) as picture:
+                full = images.facts_in(picture).upright
+                transparent = images.is_transparent(picture)
+                facts = shot_facts(images.exif_in(picture), *full)
         else:
-            *full, exif = phone_images.examine(file)
+            full, facts = phone_images.examine(file)
         reduction = min(1.0, max_size / max(full))
         width, height = (max(1, round(side * reduction)) for side in full)
-        facts = shot_facts(exif, width, height)
-        return cls(file, _mask_of(file), (width, height), reduction < 1, transparent, facts)
+        if facts.focal is not None:
+            facts = facts._replace(focal=facts.focal * max(width, height) / max(full))
+        return cls(file, images.mask_beside(file), (width, height), reduction < 1, transparent, facts)
 
     def photo(self, root: Path) -> Photo:
         """The photo, its pictures yet to be read."""
@@ -112,29 +109,11 @@ class _Shot:
 
     def read_mask(self) -> Bool[np.ndarray, "h w"]:
         assert self.mask is not None
-        facts = images.examine(self.mask)
-        (width, height), (own_width, own_height) = self.size, facts.upright
-        if abs(own_width * height / (own_height * width) - 1) > SAME_SHAPE:
-            raise UserError(
-                f"{self.mask}: has {own_width} x {own_height} pixels, its photo, upright, {width} x {height}; "
-                "save the mask in the shape in which the photo is shown"
-            )
         return images.read_mask(self.mask, self.size, upright=True)
 
     def read_opacity(self) -> Bool[np.ndarray, "h w"]:
         pixels = self.read_image()
         return pixels[..., 3] > OPAQUE if pixels.shape[2] == 4 else np.ones(pixels.shape[:2], bool)
-
-
-def _mask_of(file: Path) -> Path | None:
-    """The mask of a picture in a folder of masks in the picture's folder or beside it."""
-    for folder in (file.parent, file.parent.parent):
-        for masks in MASK_FOLDERS:
-            for name in (f"{file.name}.png", f"{file.stem}.png"):
-                mask = folder / masks / name
-                if mask.is_file():
-                    return mask
-    return None
 
 
 def _notes(shots: Sequence[_Shot], max_size: int) -> tuple[str, ...]:

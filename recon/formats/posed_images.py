@@ -6,8 +6,7 @@ A reader gives one `PosedImage` a frame and `views_of` does the rest, the same f
 - where the picture has another size than its camera speaks of (a reduced copy), the camera is scaled to it; where the
   camera's sides are exchanged against it, it is turned by its EXIF orientation, and otherwise left as it is stored;
 - pictures above `max_size` are reduced, those of a lens that bends lines are resampled to a pinhole's as they are read;
-- masks lie in `masks/` or `mask/` beside the folder of the pictures, named `X.jpg.png` or with the picture's stem,
-  unless the format names them.
+- masks lie where `recon.images.mask_beside` finds them, unless the format names them.
 """
 
 from __future__ import annotations
@@ -19,18 +18,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
+from jaxtyping import Bool, Float32, Float64, Shaped, UInt8, UInt16
 
 from recon.distortion import Lens, resample, straightened
 from recon.errors import UserError
 from recon.formats.camera_poses import upward
 from recon.formats.options import ViewOptions
-from recon.formats.untrusted import are_coordinates, plain
-from recon.images import PictureFacts, examine, is_image, read_image, read_mask, read_numbers
+from recon.formats.untrusted import are_coordinates, failures_named, plain
+from recon.images import (
+    PictureFacts,
+    examine,
+    have_same_shape,
+    is_image,
+    mask_beside,
+    read_image,
+    read_mask,
+    read_numbers,
+)
 from recon.inputs import Label, PointCloud, View, Views
 from render.cameras import Camera
 
-SAME_SHAPE = 0.02  # ratios of width to height closer than this are one shape, rounded to whole pixels
 COMPANION = re.compile(r"[_.-](depth|normal|mask|alpha|disp|albedo|label|seg|conf)\w*$", re.IGNORECASE)
 IMAGES = re.compile(r"images/")
 REDUCED = (2, 4, 8)
@@ -97,8 +104,8 @@ class ImageFolder:
             wanted = [f"{folder}/{relative}" if folder else relative for folder in folders]
             copies = [IMAGES.sub(f"images_{k}/", one) for k in REDUCED for one in wanted if IMAGES.match(one)]
             places = [inside(self.root, one) for one in [*wanted, *copies]]
-        spelled = (self._spelled(place.with_name(place.name + suffix)) for place in places for suffix in suffixes)
-        return next((file for file in spelled if file is not None), None)
+        files = [place.with_name(place.name + s) for place in places if place != self.root for s in suffixes]
+        return next((found for found in map(self._spelled, files) if found is not None), None)
 
     def _spelled(self, file: Path) -> Path | None:
         """The file as it is spelled on disk, if it is there."""
@@ -122,13 +129,14 @@ def inside(root: Path, relative: str) -> Path:
     Raises:
         UserError: it leads out of `root`.
     """
-    path = Path(os.path.normpath(root / relative))
-    if not path.is_relative_to(os.path.normpath(root)) or "\0" in relative:
+    base = os.path.abspath(root)  # what is relative may begin with .., and seems to lie in . then
+    path = Path(os.path.abspath(os.path.join(root, relative)))
+    if not path.is_relative_to(base) or "\0" in relative:
         raise UserError(
             f"{root}: names the file {plain(relative)}, which lies outside the data set; "
             "put its images in this folder, or name theirs with --images"
         )
-    return path
+    return root / path.relative_to(base)
 
 
 def views_of(
@@ -214,13 +222,12 @@ class _Frame:
 
     def read_image(self) -> UInt8[np.ndarray, "h w _"]:
         assert self.image.file is not None
-        pixels = read_image(self.image.file, self.size, self.upright)
-        return pixels if self.lens.is_pinhole else resample(pixels, self.lens, self.pinhole)
+        return resample(read_image(self.image.file, self.size, self.upright), self.lens, self.pinhole)
 
     def read_mask(self) -> Bool[np.ndarray, "h w"]:
         assert self.image.mask is not None
         mask = read_mask(self.image.mask, self.size, self.upright)
-        return mask if self.lens.is_pinhole else resample(mask, self.lens, self.pinhole, nearest=True)
+        return resample(mask, self.lens, self.pinhole, nearest=True)
 
     def read_labels(self) -> UInt16[np.ndarray, "h w"]:
         assert self.image.labels is not None
@@ -231,9 +238,9 @@ class _Frame:
         depth = self._numbers(self.image.depth).astype(np.float32) * np.float32(self.image.depth_unit)
         return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
-    def _numbers(self, file: Path) -> np.ndarray:
+    def _numbers(self, file: Path) -> Shaped[np.ndarray, "h w"]:
         values = read_numbers(file, self.size, self.upright)
-        return values if self.lens.is_pinhole else resample(values, self.lens, self.pinhole, nearest=True)
+        return resample(values, self.lens, self.pinhole, nearest=True)
 
 
 def _frame(image: PosedImage, max_size: int) -> _Frame:
@@ -242,8 +249,8 @@ def _frame(image: PosedImage, max_size: int) -> _Frame:
     facts = examine(image.file)
     lens, upright = image.lens, False
     stored = facts.width, facts.height
-    if not _same_shape(stored, lens):
-        upright = facts.upright != stored and _same_shape(facts.upright, lens)
+    if not have_same_shape(stored, (lens.width, lens.height)):
+        upright = facts.upright != stored and have_same_shape(facts.upright, (lens.width, lens.height))
         if not upright:
             raise UserError(
                 f"{image.file}: has {stored[0]} x {stored[1]} pixels, its camera {lens.width} x {lens.height}; "
@@ -262,26 +269,12 @@ def _frame(image: PosedImage, max_size: int) -> _Frame:
         raise UserError(f"{image.file}: its camera model does not fit: {problem}; correct it or leave it out") from None
 
 
-def _same_shape(size: tuple[int, int], lens: Lens) -> bool:
-    return abs(size[0] * lens.height / (size[1] * lens.width) - 1) < SAME_SHAPE
-
-
 def _check_lens(lens: Lens, file: Path) -> None:
     """Refuses numbers that are none and focal lengths that are none."""
     bends = (*lens.shape, *lens.radial, *lens.radial_divisor, *lens.tangential, *lens.thin_prism)
     focal = lens.intrinsics[[0, 1], [0, 1]]
     if not (are_coordinates(lens.intrinsics) and are_coordinates(np.array(bends)) and (focal > 0).all()):
         raise UserError(f"{file}: the focal lengths of its camera must be positive and all its numbers finite")
-
-
-def mask_beside(file: Path) -> Path | None:
-    """The mask of a picture in the folder `masks` or `mask` beside the picture's, if there is one."""
-    for folder in ("masks", "mask"):
-        for name in (f"{file.name}.png", f"{file.stem}.png"):
-            mask = file.parent.parent / folder / name
-            if mask.is_file() and mask != file:
-                return mask
-    return None
 
 
 def _unposed(path: Path, there: Sequence[PosedImage], passed_over: set[Path | None]) -> list[str]:
@@ -338,5 +331,10 @@ def images_in_order(folder: ImageFolder, folders: Sequence[str]) -> list[Path]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of a folder, sorted; none where it is no folder."""
-    return sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+    """The files of a folder, sorted; none where it is no folder.
+
+    Raises:
+        UserError: the folder may not be read.
+    """
+    with failures_named(folder):
+        return sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from recon.errors import UserError
-from recon.formats import format_of, read
+from recon.formats import format_of, phone_images, read
 from recon.formats.exif import shot_facts
 from recon.formats.options import PhotoOptions
 from recon.formats.photos import are_numbered
@@ -70,6 +70,22 @@ def test_the_focal_length_by_the_sensor(tmp_path):
     assert shot_facts(exif, 508, 339).focal == pytest.approx(1000.0)
 
 
+def test_exif_of_tiff_files_and_of_raw_ones(tmp_path):
+    """Its directories lie anywhere in the file: they are read while it is open."""
+    exif = Image.Exif()
+    exif.load(exif_of(xA405=26).tobytes())
+    folder = two(tmp_path / "images", halves(), ".tif", exif=exif)
+    photo = read(tmp_path, PhotoOptions()).photos[0]
+    focal = 26 / np.hypot(36, 24) * np.hypot(60, 40)
+    assert photo.focal == pytest.approx(focal) and photo.position is not None and photo.model == "Maker, Phone 3"
+    for mark in (b"II", b"MM"):
+        image, exif = halves(), exif_of(xA405=26)
+        exif.endian = "<" if mark == b"II" else ">"
+        (folder / "c.dng").write_bytes(exif.tobytes()[6:])
+        assert (folder / "c.dng").read_bytes()[:2] == mark
+        assert phone_images._facts_of_raw(folder / "c.dng", *image.size).focal == pytest.approx(focal)
+
+
 def test_tags_that_make_no_sense_are_as_if_not_there():
     exif = exif_of(xA405=0, x920A=float("nan"))
     exif.get_ifd(GPS).update({2: (0.0, 0.0, 0.0), 4: (0.0, 0.0, 0.0)})
@@ -107,7 +123,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path):
     (tmp_path / "masks").mkdir()
     Image.new("L", (40, 60)).save(tmp_path / "masks" / "a.png")
     mask = read(tmp_path, PhotoOptions()).photos[0].mask
-    with pytest.raises(UserError, match="a.png: has 40 x 60 pixels, its photo, upright, 60 x 40"):
+    with pytest.raises(UserError, match="a.png: has 40 x 60 pixels, its photo 60 x 40"):
         mask()
 
 
@@ -127,6 +143,7 @@ def test_heic_of_a_phone(tmp_path):
         heif.from_pillow(halves(64, 48)).save(tmp_path / name, exif=exif.tobytes(), quality=90)
     photo = read(tmp_path, PhotoOptions()).photos[0]
     assert (photo.width, photo.height) == (64, 48) and photo.model == "Maker, Phone 3, 4.2 mm"
+    assert photo.focal == pytest.approx(26 / np.hypot(36, 24) * 80) and photo.position is not None
     assert photo.image()[5, 30, 0] > 180 and photo.image()[43, 30, 2] > 180
 
 

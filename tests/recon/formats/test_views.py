@@ -15,6 +15,7 @@ from PIL import Image
 from recon.errors import UserError
 from recon.formats import ViewOptions, format_of, read
 from recon.formats.camera_poses import upward
+from recon.formats.posed_images import ImageFolder, inside
 from recon.inputs import Views
 from render.cameras import look_at
 
@@ -173,6 +174,20 @@ def test_names_may_not_lead_out_of_the_set(tmp_path: Path, name: str) -> None:
     content["frames"][1]["file_path"] = name
     hand.write_json(folder / "transforms.json", content)
     assert "lies outside the data set" in refusal(folder)
+
+
+def test_names_may_not_lead_out_of_the_folder_that_one_works_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "set" / "a")
+    for root, name in ((".", "../x.png"), ("..", "../x.png"), (".", str(tmp_path / "x.png"))):
+        with pytest.raises(UserError, match="lies outside the data set"):
+            inside(Path(root), name)
+    assert inside(Path(), "b/../x.png") == Path("x.png") and inside(Path(".."), "a/x.png") == Path("../a/x.png")
+    (tmp_path / "set.png").touch()
+    for root in (tmp_path / "set", Path()):
+        assert ImageFolder(root).find("", suffixes=(".png",)) is None
 
 
 def test_reduced_copies_scale_their_cameras(tmp_path: Path) -> None:
