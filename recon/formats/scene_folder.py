@@ -72,9 +72,7 @@ def _with_splats(scene: Scene, found: Scene) -> Scene:
     if scene.points is not None:
         scene.points = replace(scene.points, points=scene.points.points - offset)
     cameras = tuple(replace(one, camera=found.frame.inverse().camera_to_user(one.camera)) for one in scene.cameras)
-    return replace(
-        scene, gaussians=found.gaussians, cameras=cameras, frame=replace(scene.frame, translation=offset)
-    )
+    return replace(scene, gaussians=found.gaussians, cameras=cameras, frame=replace(scene.frame, translation=offset))
 
 
 def _write_meshes(scene: Scene, folder: Path) -> None:
