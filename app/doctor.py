@@ -86,11 +86,19 @@ def _extra(name: str, extra: str, what: str) -> Finding:
 
 
 def _splat_backend() -> Finding:
-    """What rasterises splats; gsplat imports without CUDA, but does not work there."""
+    """What rasterises splats; gsplat imports without CUDA, but does not work there, nor without a compiler."""
     import torch
 
-    backend = "gsplat, on cuda" if torch.cuda.is_available() else "Relief's kernels, on the CPU (no CUDA device)"
-    return Finding("splats are drawn and trained by", backend)
+    from render.splats.gsplat_kernels import missing_tools
+
+    what = "splats are drawn and trained by"
+    if not torch.cuda.is_available():
+        return Finding(what, "Relief's kernels, on the CPU (no CUDA device)")
+    missing = missing_tools()
+    if missing is None:
+        return Finding(what, "gsplat, on cuda")
+    fault, _, remedy = missing.partition("; ")
+    return Finding(what, f"nothing on cuda: {fault}", f"{remedy}, or give --device cpu")
 
 
 def _device() -> Finding:

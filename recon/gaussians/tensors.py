@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import torch
 
+from recon.errors import UserError
 from recon.gaussians.model import Gaussians
-from render.splats import Splats
+from render.splats import Splats, gsplat_kernels
 
 
 def to_splats(gaussians: Gaussians, device: str = "cpu", trainable: bool = False) -> Splats:
-    """The same as tensors of their own on the device, which ask for gradients if they are to be trained."""
+    """The same as tensors of their own on the device, which ask for gradients if they are to be trained.
+
+    Raises:
+        UserError: on CUDA, nothing can draw them.
+    """
+    if device.startswith("cuda") and (fault := gsplat_kernels.fault()) is not None:
+        raise UserError(f"--device cuda: {fault}; --device cpu works without")
     arrays = (getattr(gaussians, name) for name in Splats._fields)
     return Splats(*(torch.tensor(array, device=device).requires_grad_(trainable) for array in arrays))
 

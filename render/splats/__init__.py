@@ -68,10 +68,11 @@ def rasterize(
 ) -> Rendering:
     """Blends the splats seen by a pinhole camera; on the device of `splats.means`.
 
-    Gradients reach the splats, the features, the background and the camera. `world_to_camera` is rigid; `sh_degree`
-    limits the harmonics used (all by default); `background` is black by default. `antialiased` makes up for the blur of
-    a pixel by the opacity (Mip-Splatting). A Gaussian with a number that is not finite is left out. The median depth
-    passes its gradient to the depth of the Gaussian that it was taken from.
+    Gradients reach the splats, the features, the background and the camera, on CUDA but for its `intrinsics`.
+    `world_to_camera` is rigid; `sh_degree` limits the harmonics used (all by default); `background` is black by
+    default. `antialiased` makes up for the blur of a pixel by the opacity (Mip-Splatting). A Gaussian with a number
+    that is not finite is left out. The median depth passes its gradient to the depth of the Gaussian that it was taken
+    from.
 
     Raises:
         ValueError: shapes that do not belong together.

@@ -3,7 +3,8 @@
 gsplat blends any number of channels in one pass, so that depth, normal and features ride along with the colour. It
 knows no median: a second pass lists the pairs of Gaussian and pixel, a batch of each tile's list at a time. It computes
 no gradient to the intrinsics, clamps alpha at 0.999 where the CPU does at 0.99, and leaves out the Gaussian that takes
-T below 1e-4, which the CPU counts.
+T below 1e-4, which the CPU counts. What it gives of a Gaussian that the picture does not show is memory as it was
+found: any number, or none.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from torch import Tensor
 from render.splats import Rendering, Splats
 from render.splats.reference import rotations
 
+LARGEST = 1e30  # of any number
+LARGEST_LOG_SCALE = 20.0  # the determinant of a covariance is about its fourth power
+TRANSPARENT = Splats(0.0, 0.0, 1.0, -torch.inf, 0.0)  # type: ignore[arg-type]  # for what cannot be drawn
 TILE = 16
 BATCH = TILE * TILE  # hits of a tile that gsplat looks at together
 CHANNELS_AT_ONCE = 32
@@ -41,8 +45,9 @@ def rasterize_on_cuda(
     screen_offsets: Tensor,
 ) -> Rendering:
     """`render.splats.rasterize` for tensors on a CUDA device."""
-    position = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
-    splats = _without_broken(splats, position.detach())
+    if len(splats.means) == 0:
+        return _empty(splats, width, height, background, geometry, features, screen_offsets)
+    splats = _without_broken(splats)
     opacities = torch.sigmoid(splats.opacity_logits)
     radii, centers, depths, conics, compensations = fully_fused_projection(
         splats.means, None, splats.quaternions, torch.exp(splats.log_scales), world_to_camera[None], intrinsics[None],
@@ -52,6 +57,7 @@ def rasterize_on_cuda(
     if antialiased:
         opacities = opacities * compensations
     visible = (radii > 0).all(-1)
+    position = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
     directions = splats.means - position
     color = spherical_harmonics(sh_degree, directions[None], splats.sh[None], masks=visible)
     values = [(color + 0.5).clamp_min(0)]
@@ -61,8 +67,8 @@ def rasterize_on_cuda(
         values += [features[None]]
 
     columns, rows = -(-width // TILE), -(-height // TILE)
-    _, hits, ids = isect_tiles(centers, radii, depths, TILE, columns, rows, packed=False, n_images=1)
-    starts = isect_offset_encode(hits, 1, columns, rows).reshape(1, rows, columns)
+    _, hits, ids = isect_tiles(centers, radii, depths, TILE, columns, rows)
+    starts = isect_offset_encode(hits, 1, columns, rows)
     shapes = (centers, conics, opacities)
     image, alpha = _blend(shapes, torch.cat(values, -1), width, height, starts, ids)
     color = image[..., :3] + (1 - alpha)[..., None] * background
@@ -78,16 +84,44 @@ def rasterize_on_cuda(
     )  # fmt: skip
 
 
-def _without_broken(splats: Splats, position: Tensor) -> Splats:
-    """Gaussians with a number that is not finite, or a quaternion of length 0, put where no camera sees them: at its
-    own position. The others keep their gradients."""
-    whole = (splats.quaternions != 0).any(1)
-    for tensor in splats:
-        whole = whole & tensor.isfinite().flatten(1).all(1) if tensor.dim() > 1 else whole & tensor.isfinite()
-    shown = [
-        torch.where(whole.reshape(-1, *[1] * (tensor.dim() - 1)), tensor, torch.zeros_like(tensor)) for tensor in splats
-    ]
-    return Splats(torch.where(whole[:, None], shown[0], position), *shown[1:])
+def _empty(
+    splats: Splats,
+    width: int,
+    height: int,
+    background: Tensor,
+    geometry: bool,
+    features: Tensor | None,
+    screen_offsets: Tensor,
+) -> Rendering:
+    """The picture of no Gaussian at all: gsplat would divide by their number."""
+    nothing = torch.stack([tensor.sum() for tensor in (*splats, screen_offsets)]).sum()  # with a gradient to each
+    zeros = nothing.expand(height, width)
+    median = torch.full((height, width), -1, dtype=torch.int32, device=zeros.device)
+    return Rendering(
+        zeros[..., None] + background,
+        zeros,
+        zeros if geometry else None,
+        zeros if geometry else None,
+        zeros[..., None].expand(-1, -1, 3) if geometry else None,
+        median if geometry else None,
+        None if features is None else zeros[..., None].expand(-1, -1, features.shape[1]),
+        torch.zeros(0, dtype=torch.bool, device=zeros.device),
+        screen_offsets,
+    )
+
+
+def _without_broken(splats: Splats) -> Splats:
+    """Gaussians with a number that is not finite or beyond reason, or a quaternion of length 0, made transparent: then
+    gsplat leaves them out, and never reads their harmonics. The others keep their gradients."""
+    with torch.no_grad():
+        whole = (splats.quaternions != 0).any(1) & (splats.log_scales < LARGEST_LOG_SCALE).all(1)
+        for tensor in splats:
+            whole &= torch.linalg.vector_norm(tensor.reshape(len(tensor), -1), torch.inf, 1) < LARGEST
+    shown = (
+        torch.where(whole.view(-1, *[1] * (tensor.dim() - 1)), tensor, filling)
+        for tensor, filling in zip(splats[:4], TRANSPARENT[:4], strict=True)
+    )
+    return Splats(*shown, splats.sh)
 
 
 def _normals(splats: Splats, directions: Tensor) -> Tensor:
