@@ -44,7 +44,8 @@ OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from 
 SMOOTHING = 2
 INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the measure
 DISCS = (2.0, 2.5, 3.0, 3.5)  # radii in spacings, in which a hole shows
-SURELY_LARGE = 2.0  # of the largest gap
+SURELY_LARGE = 1.2  # of the largest gap
+MANY_DISCS = 6.0  # more emptiness is asked where a disc was sought: there are hundreds around every sample
 BORDER_ROUNDS = 4
 
 
@@ -114,7 +115,7 @@ def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField)
     centers = np.stack([np.bincount(patch[beyond], vertices[beyond, k], patches) for k in range(3)], 1) / size[:, None]
     spacing = _spacing_inside(centers[asked], field)
     large[asked] = area[asked] > INSIDE_OF_GAP * _largest_gap(field) * spacing**2
-    large[asked] &= _is_empty(centers[asked], spacing, field)
+    large[asked] &= _emptiness(centers[asked], spacing, field) > _largest_gap(field) + MANY_DISCS
     return beyond & (open_to_border | large)[patch]
 
 
@@ -156,7 +157,8 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     expected = np.linalg.norm(spans, axis=1) / spacing**2
     gap = expected < INSIDE_OF_GAP * _largest_gap(field)
     unsure = np.flatnonzero(~gap & (expected < SURELY_LARGE * _largest_gap(field)))
-    gap[unsure] = ~_is_empty(centers[unsure], spacing[unsure], field)
+    least = _largest_gap(field) + np.where(expected[unsure] < _largest_gap(field), MANY_DISCS, 0)
+    gap[unsure] = _emptiness(centers[unsure], spacing[unsure], field) < least
     gap = np.ones_like(gap) if all_of_them else gap
     gap[loop[~within(vertices[start])]] = False
     number = np.cumsum(gap) - 1
@@ -174,18 +176,17 @@ def _largest_gap(field: SheetField) -> float:
     return float(np.log(len(field.points))) + 4
 
 
-def _is_empty(
+def _emptiness(
     places: Float64[np.ndarray, "n 3"], spacing: Float64[np.ndarray, "n"], field: SheetField
-) -> Bool[np.ndarray, "n"]:
-    """Whether a disc around each place is emptier than chance would have it: by e^6 than the largest gap, as there are
-    hundreds of discs around every sample."""
+) -> Float64[np.ndarray, "n"]:
+    """Of the emptiest disc around each place."""
     emptiest = np.zeros(len(places))
     for radius in DISCS:
         expected = np.pi * radius**2
         count = np.asarray(field.tree.query_ball_point(places, radius * spacing, return_length=True), float)
         count = np.minimum(count, expected)
         emptiest = np.maximum(emptiest, expected - count + xlogy(count, count / expected))
-    return emptiest > _largest_gap(field) + 6
+    return emptiest
 
 
 def _spacing_inside(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Float64[np.ndarray, "n"]:
