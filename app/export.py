@@ -17,12 +17,13 @@ from app.kinds import MethodInput, kind_of
 from recon.errors import UserError
 from recon.files import file_names, replacing
 from recon.formats import glb
-from recon.formats.meshes import METRES, mesh_format_of, parts, shortest_turn, whole, write_scene
+from recon.formats.meshes import METRES, mesh_format_of, parts, whole, write_scene
 from recon.formats.ply_points import write_points
 from recon.formats.scene_folder import read_scene_folder
 from recon.formats.splats import write_splats
 from recon.gaussians.cleaning import SplatCleaning, cleaned
 from recon.inputs import PointCloud, Views
+from recon.rotations import shortest_turn
 from recon.scene import Scene
 
 SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "stl": ".stl", "usd": ".usdc"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from recon.errors import UserError
@@ -24,14 +25,15 @@ def available_memory() -> int | None:
         return None
 
 
-def require_memory(needed: float, remedy: str) -> None:
-    """Refuses work that would take more memory than there is.
+def require_memory(needed: float, remedy: str, path: Path | None = None) -> None:
+    """Refuses work that would take more bytes of memory than there are.
 
     Raises:
-        UserError: the sentence says how much is needed, how much is there, and the remedy.
+        UserError: the sentence says which file asks for it, how much is needed, how much is there, and the remedy.
     """
     available = available_memory()
     if available is not None and needed > available:
+        where = "" if path is None else f"{path}: "
         raise UserError(
-            f"about {needed / 1e9:.1f} GB of memory are needed, {available / 1e9:.1f} GB are free; {remedy}"
+            f"{where}about {needed / 1e9:.1f} GB of memory are needed, {available / 1e9:.1f} GB are free; {remedy}"
         )

@@ -15,6 +15,7 @@ from app.viewer.controls import SectionControls
 from app.viewer.layer import Layer
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
+from recon.rotations import rotation_matrices
 from recon.scene import Frame, Scene
 
 MOST_SHOWN = 500_000
@@ -121,11 +122,5 @@ def most_important(gaussians: Gaussians, most: int) -> Gaussians:
 
 def covariances(gaussians: Gaussians) -> Float32[np.ndarray, "n 3 3"]:
     """R S S R^T with the rotations R and the scales S."""
-    w, x, y, z = gaussians.rotations.T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    axes = np.moveaxis(np.array(rows), 2, 0) * gaussians.scales[:, None]
+    axes = rotation_matrices(gaussians.quaternions) * gaussians.scales[:, None]
     return np.einsum("nik,njk->nij", axes, axes)

@@ -1,4 +1,4 @@
-"""Poses of cameras as files give them: matrices, quaternions, projection matrices; and which way is up."""
+"""Poses of cameras as files give them: matrices, projection matrices; and which way is up."""
 
 from __future__ import annotations
 
@@ -35,17 +35,6 @@ def inverse(pose: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:
     result = np.eye(4)
     result[:3, :3], result[:3, 3] = pose[:3, :3].T, -pose[:3, :3].T @ pose[:3, 3]
     return result
-
-
-def rotation_of_quaternion(wxyz: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 3 3"]:
-    """Rotation matrices of quaternions of any length but 0."""
-    w, x, y, z = (wxyz / np.linalg.norm(wxyz, axis=1, keepdims=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), 2, 0)
 
 
 def decomposed(

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from recon.errors import UserError
-from recon.formats.camera_poses import rotation_of_quaternion
 from recon.formats.colmap_model import ColmapModel, read_model
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, some, views_of
 from recon.formats.untrusted import LARGEST_COORDINATE, plain
 from recon.inputs import PointCloud, Views
+from recon.rotations import rotation_matrices
 
 MODEL_PLACES = ("", "sparse", "colmap/sparse", "dense/sparse")
 IMAGE_FOLDERS = ("images", "")
@@ -91,7 +91,7 @@ def _image_folder(path: Path, folder: Path, model: ColmapModel, options: ViewOpt
 
 def _posed(model: ColmapModel, folder: ImageFolder) -> list[PosedImage]:
     """The images with their poses."""
-    rotations = rotation_of_quaternion(np.array([image.quaternion for image in model.images]))
+    rotations = rotation_matrices(np.array([image.quaternion for image in model.images]))
     posed = []
     for image, rotation in zip(model.images, rotations, strict=True):
         file = folder.find(image.name, IMAGE_FOLDERS)

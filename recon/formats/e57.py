@@ -19,6 +19,7 @@ from recon.formats.options import PointOptions
 from recon.formats.point_columns import cloud_of
 from recon.formats.untrusted import plain
 from recon.inputs import PointCloud
+from recon.rotations import rotation_matrices
 
 CARTESIAN = ("cartesianX", "cartesianY", "cartesianZ")
 SPHERICAL = ("sphericalRange", "sphericalAzimuth", "sphericalElevation")
@@ -80,18 +81,12 @@ def _scan(file: E57File, scan: ElementTree.Element, vector: ElementTree.Element)
 
 def _pose(scan: ElementTree.Element) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3"]]:
     """Rotation and translation from the scan's coordinates to the file's; none is the identity."""
-    w, x, y, z = (number(scan.find(f"{{*}}pose/{{*}}rotation/{{*}}{axis}"), float(axis == "w")) for axis in "wxyz")
+    turn = [number(scan.find(f"{{*}}pose/{{*}}rotation/{{*}}{axis}"), float(axis == "w")) for axis in "wxyz"]
     translation = np.array([number(scan.find(f"{{*}}pose/{{*}}translation/{{*}}{axis}")) for axis in "xyz"])
-    length = np.sqrt(w * w + x * x + y * y + z * z)
+    length = np.linalg.norm(turn)
     if not (np.isfinite(length) and length > 0 and np.isfinite(translation).all()):
         raise ValueError("its pose is no rotation and translation")
-    w, x, y, z = np.array([w, x, y, z]) / length
-    rotation = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.array(rotation), translation
+    return rotation_matrices(np.array(turn)), translation
 
 
 def _points(values: Values) -> Float64[np.ndarray, "n 3"] | None:

@@ -19,9 +19,10 @@ from jaxtyping import Float, Float32, Float64, Int
 
 from recon.errors import UserError
 from recon.files import replacing
-from recon.formats.meshes import METRES, Part, checked, offset_for_float32, parts, shortest_turn, texture_of
+from recon.formats.meshes import METRES, Part, checked, offset_for_float32, parts, texture_of
 from recon.formats.untrusted import plain
 from recon.inputs import Label
+from recon.rotations import rotation_matrices, shortest_turn
 from recon.scene import Frame, Scene
 from render.meshes import own_colors, to_bytes, to_linear, to_srgb, vertex_normals
 
@@ -350,13 +351,7 @@ def _local_matrix(node: dict[str, Any]) -> Float64[np.ndarray, "4 4"]:
     if "matrix" in node:
         return np.array(node["matrix"], np.float64).reshape(4, 4).T
     x, y, z, w = node.get("rotation", [0, 0, 0, 1])
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    rotation = rotation_matrices(np.array([w, x, y, z], np.float64))
     matrix = np.eye(4)
     matrix[:3, :3] = rotation * np.array(node.get("scale", [1, 1, 1]), np.float64)
     matrix[:3, 3] = node.get("translation", [0, 0, 0])

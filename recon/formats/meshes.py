@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,19 +179,6 @@ def offset_for_float32(of: list[Part]) -> Float64[np.ndarray, "3"]:
         return np.zeros(3)
     bounds = np.concatenate([part.mesh.bounds for part in of])
     return (bounds.min(0) + bounds.max(0)) / 2
-
-
-def shortest_turn(start: Sequence[float], end: Sequence[float]) -> Float64[np.ndarray, "3 3"]:
-    """The rotation by the least angle that takes one direction to another; half a turn is one about x where it can be,
-    as between the axes of cameras and those of graphics."""
-    from scipy.spatial.transform import Rotation
-
-    a, b = np.array(start, np.float64) / np.linalg.norm(start), np.array(end, np.float64) / np.linalg.norm(end)
-    axis, angle = np.cross(a, b), np.arccos(np.clip(a @ b, -1, 1))
-    if np.linalg.norm(axis) < 1e-12:
-        level = np.eye(3)[0 if abs(a[0]) < 0.9 else 1]
-        axis = level - (level @ a) * a
-    return Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
 
 
 def checked(mesh: trimesh.Trimesh, path: Path) -> trimesh.Trimesh:

@@ -14,11 +14,12 @@ import numpy as np
 
 from recon.distortion import Lens, pinhole
 from recon.errors import UserError
-from recon.formats.camera_poses import OPENGL, inverse, rotation_of_quaternion
+from recon.formats.camera_poses import OPENGL, inverse
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import are_coordinates, plain, read_whole
 from recon.inputs import Views
+from recon.rotations import rotation_matrices
 
 SUFFIXES = (".jpg", ".png", ".jpeg")
 
@@ -56,7 +57,7 @@ def read(path: Path, options: ViewOptions) -> Views:
     if each and len(each) != len(poses):
         raise UserError(f"{file}: has {len(each)} perFrameIntrinsicCoeffs for {len(poses)} poses; each has its own")
     posed = []
-    for number, (rotation, position) in enumerate(zip(rotation_of_quaternion(wxyz), poses[:, 4:], strict=True)):
+    for number, (rotation, position) in enumerate(zip(rotation_matrices(wxyz), poses[:, 4:], strict=True)):
         camera_to_world = np.eye(4)
         camera_to_world[:3, :3], camera_to_world[:3, 3] = rotation, position
         picture = folder.find(f"rgb/{number}", suffixes=SUFFIXES)

@@ -18,12 +18,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from recon.errors import UserError
-from recon.formats.meshes import shortest_turn
 from recon.formats.ply_elements import elements_of
 from recon.formats.untrusted import failures_named
 from recon.gaussians.cleaning import is_finite
 from recon.gaussians.model import Gaussians
-from recon.limits import available_memory
+from recon.limits import require_memory
+from recon.rotations import shortest_turn
 from recon.scene import Scene
 
 Y_DOWN, Y_UP = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
@@ -185,12 +185,8 @@ def check_memory(path: Path, count: int, degree: int) -> None:
     Raises:
         UserError: with what is needed and what is there.
     """
-    needed, free = 3 * 4.0 * (11 + 3 * (degree + 1) ** 2) * count, available_memory()
-    if free is not None and needed > free:
-        raise UserError(
-            f"{path}: says that it holds {count} Gaussians; they need about {needed / 1e9:.1f} GB of memory, "
-            f"{free / 1e9:.1f} GB are free"
-        )
+    copies, numbers = 3, 11 + 3 * (degree + 1) ** 2
+    require_memory(4.0 * copies * numbers * count, f"it says that it holds {count} Gaussians", path)
 
 
 def _checked(scene: Scene, path: Path) -> Scene:

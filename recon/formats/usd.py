@@ -17,7 +17,8 @@ import numpy as np
 
 from recon.errors import UserError
 from recon.files import replacing
-from recon.formats.meshes import METRES, Part, offset_for_float32, parts, shortest_turn
+from recon.formats.meshes import METRES, Part, offset_for_float32, parts
+from recon.rotations import shortest_turn
 from recon.scene import Scene
 from render.meshes import own_colors, to_linear
 

@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from recon.errors import UserError
+from recon.formats.untrusted import LARGEST_COORDINATE
 from recon.gaussians.model import Gaussians
+from recon.rotations import rotation_matrices
 from recon.scene import Frame, Scene
 
-LARGEST = 1e12
-"""Beyond it a coordinate is no length, and squares of such numbers overflow float32 soon."""
 FAINT = 0.05
 NEIGHBORS = 8
 
@@ -86,7 +86,7 @@ def is_finite(gaussians: Gaussians) -> Bool[np.ndarray, "n"]:
     """Those whose numbers are all finite, whose scales float32 can hold, and whose quaternion has a direction."""
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = (
-            (np.abs(gaussians.means) <= LARGEST).all(axis=1)
+            (np.abs(gaussians.means) <= LARGEST_COORDINATE).all(axis=1)
             & (np.abs(gaussians.log_scales) < np.log(np.finfo(np.float32).max)).all(axis=1)
             & np.isfinite(gaussians.opacity_logits)
             & np.isfinite(gaussians.sh).all(axis=(1, 2))
@@ -135,11 +135,6 @@ def _reach(
 ) -> Float32[np.ndarray, "m"]:
     """How far these Gaussians reach along unit vectors: r of the module's formula. With q the direction in the axes of
     the Gaussian and s its scales, sigma^2 is the sum of (s q)^2."""
-    w, x, y, z = gaussians.rotations[of].T
-    axis = np.stack([x, y, z], axis=1)
-    across = np.cross(
-        direction, axis
-    )  # the inverse rotation of d is d + 2 (w (d x v) + (d x v) x v) with v = (x, y, z)
-    turned = direction + 2 * (w[:, None] * across + np.cross(across, axis))
+    turned = np.einsum("mij,mi->mj", rotation_matrices(gaussians.quaternions)[of], direction)
     sigma = np.linalg.norm(gaussians.scales[of] * turned, axis=1)
     return sigma * np.sqrt(2 * np.log(np.maximum(gaussians.opacities[of] / FAINT, 1)))

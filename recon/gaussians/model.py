@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from recon.gaussians.harmonics import rotation_matrix
+from recon.rotations import rotation_matrices
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,8 @@ class Gaussians:
     @property
     def normals(self) -> Float32[np.ndarray, "n 3"]:
         """The axis along which each is thinnest, a unit vector; which of its two ways it points means nothing."""
-        w, x, y, z = self.rotations.T
-        thinnest = self.log_scales.argmin(axis=1)
-        components = (
-            (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)),
-            (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)),
-            (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)),
-        )
-        return np.stack([np.choose(thinnest, axis) for axis in zip(*components, strict=True)], axis=1)
+        axes = rotation_matrices(self.quaternions)
+        return axes[np.arange(len(self)), :, self.log_scales.argmin(axis=1)]
 
     @property
     def sh_degree(self) -> int:

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 
 from recon.formats.camera_poses import upward
 from recon.inputs import Photo
+from recon.rotations import shortest_turn
 
 FEWEST = 4  # GPS positions
 BELIEVED = 0.3  # of the positions' spread: the largest typical distance between GPS and cameras that is believed
@@ -38,7 +39,7 @@ def placement(world_to_cameras: Float64[np.ndarray, "n 4 4"], photos: Sequence[P
     """The placement of a model with these cameras, which took these photos."""
     rotations, translations = world_to_cameras[:, :3, :3], world_to_cameras[:, :3, 3]
     centres = -np.einsum("nji,nj->ni", rotations, translations)
-    level = _z_becomes(np.array(upward(world_to_cameras)))
+    level = shortest_turn(upward(world_to_cameras), (0.0, 0.0, 1.0))
     known = np.array([photo.position is not None for photo in photos])
     unplaced = Placement(1.0, level, np.zeros(3), "unknown", "The scale is unknown; up is as the cameras are held.")
     if known.sum() < FEWEST:
@@ -115,14 +116,3 @@ def _similarity(
         rotation = left @ np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
     scale = float(np.trace(rotation.T @ covariance) / max(weights @ (a * a).sum(1), 1e-30))
     return scale, rotation, to_middle - scale * rotation @ from_middle
-
-
-def _z_becomes(up: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
-    """The smallest rotation that takes `up` to z (Rodrigues' formula)."""
-    z = np.array([0.0, 0.0, 1.0])
-    cosine = float(up @ z)
-    if cosine < -1 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
-    x, y, w = np.cross(up, z)
-    cross = np.array([[0, -w, y], [w, 0, -x], [-y, x, 0]])
-    return np.eye(3) + cross + cross @ cross / (1 + cosine)

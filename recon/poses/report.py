@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from recon.inputs import Photos
 from recon.poses.mapping import Mapping
-
-if TYPE_CHECKING:
-    pass
 
 FEW_FEATURES = 200
 SHOWN = 12  # photos left out that the terminal names

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from recon.distortion import Lens, resample, straightened
-from recon.formats.camera_poses import rotation_of_quaternion
 from recon.formats.colmap_model import ColmapImage, read_model
 from recon.inputs import Photo, Photos, PointCloud, View, Views
 from recon.poses.store import MODEL, PoseFacts
+from recon.rotations import rotation_matrices
 from render.cameras import Camera
 
 
@@ -40,7 +40,7 @@ def _view(photo: Photo, lens: Lens, posed: ColmapImage) -> View:
     to = straightened(lens)
     pictures = _Pictures(photo, lens, to)
     pose = np.eye(4)
-    pose[:3, :3] = rotation_of_quaternion(np.array([posed.quaternion]))[0]
+    pose[:3, :3] = rotation_matrices(np.array(posed.quaternion))
     pose[:3, 3] = posed.translation
     camera = Camera(pose, to.intrinsics, to.width, to.height)
     return View(photo.name, camera, pictures.image, None if photo.mask is None else pictures.mask)

@@ -20,6 +20,7 @@ from recon.formats.colmap_model import read_model
 from recon.formats.options import PhotoOptions
 from recon.poses import features, poses, read_report, solving
 from recon.poses.placement import robust_similarity
+from recon.rotations import rotation_matrices
 
 ORIGIN = (8.54, 47.37, 408.0)  # longitude, latitude, altitude
 COUNT = 6
@@ -281,10 +282,9 @@ def test_socketed_axe_by_its_masks(real_data, tmp_path):
 
 def _largest_angle(views, reference) -> float:
     """Between relative rotations: from each camera to the first, here and in the reference."""
-    from recon.formats.camera_poses import rotation_of_quaternion
 
     ours = np.array([view.camera.world_to_camera[:3, :3] for view in views.views])
-    theirs = rotation_of_quaternion(np.array([reference[Path(view.name).name].quaternion for view in views.views]))
+    theirs = rotation_matrices(np.array([reference[Path(view.name).name].quaternion for view in views.views]))
     relative = (ours @ ours[0].T) @ (theirs @ theirs[0].T).swapaxes(1, 2)
     cosines = np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1)
     return float(np.degrees(np.arccos(cosines)).max())
