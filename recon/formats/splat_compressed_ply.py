@@ -12,7 +12,6 @@ and element `sh` bytes f_rest_0, ... for (value / 8 + 1/2) * 256, ordered as in 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,11 @@ from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.ply_elements import PlyFile, read_ply
 from recon.formats.splat_codes import LOGITS, from_smallest_three, morton_order, smallest_three, to_bytes
-from recon.formats.splat_ply import frame_said, said_antialiased
+from recon.formats.splat_ply import frame_said, header_start, said_antialiased
 from recon.formats.splats import placed
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
-from recon.scene import Scene
+from recon.scene import Frame, Scene
 
 CHUNK = 256
 PLACES = (11, 10, 11)
@@ -88,16 +87,14 @@ def write(scene: Scene, path: Path) -> None:
     vertices = np.stack([packed["position"], rotation, packed["scale"], color], axis=1)
     rest = to_bytes(np.floor(32 * gaussians.sh[:, 1:].transpose(0, 2, 1).reshape(len(gaussians), -1) + 128))
     chunks = np.concatenate(bounds, axis=1)
-    header = _header(scene, len(chunks), rest, gaussians.antialiased)
+    header = _header(scene.frame, len(chunks), rest, gaussians.antialiased)
     with replacing(path) as partial, partial.open("wb") as stream:
         stream.write(header)
         stream.write(chunks.astype("<f4").tobytes() + vertices.astype("<u4").tobytes() + rest.tobytes())
 
 
-def _header(scene: Scene, chunks: int, rest: UInt8[np.ndarray, "n m"], antialiased: bool) -> bytes:
-    lines = ["ply", "format binary_little_endian 1.0"]
-    lines.append("comment relief " + json.dumps({"unit": scene.frame.unit, "up": list(scene.frame.up)}))
-    lines += ["comment antialiased 1"] if antialiased else []
+def _header(frame: Frame, chunks: int, rest: UInt8[np.ndarray, "n m"], antialiased: bool) -> bytes:
+    lines = header_start(frame, antialiased)
     lines.append(f"element chunk {chunks}")
     lines += [f"property float {end}_{name}" for names in BOUNDED.values() for end in ("min", "max") for name in names]
     lines.append(f"element vertex {len(rest)}")

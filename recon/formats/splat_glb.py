@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Shaped
 
 from recon.errors import UserError
 from recon.files import replacing
@@ -31,6 +31,7 @@ from render.meshes import to_linear
 
 EXTENSION = "KHR_gaussian_splatting"
 POINTS = 0
+COLUMNS = {"ROTATION": 4, "OPACITY": 1}  # of others there are three
 DEGREES = (1, 2, 3)
 LARGEST_JSON = 1 << 24
 VERTEX_DATA = 34962
@@ -115,7 +116,7 @@ def _gaussians(
         raise UserError(f"{path}: its Gaussians are of the kernel {plain(kind['kernel'])}; Relief reads ellipse")
     if kind.get("colorSpace") == "lin_rec709_display":
         notes.append("The file's colours are linear; they are kept as they are and look dark.")
-    values = {name: reader.values(index) for name, index in attributes.items() if name.startswith((EXTENSION, "POS"))}
+    values = _values(reader, path, attributes)
     scales = values[f"{EXTENSION}:SCALE"].astype(np.float32)
     if (scales < 0).any():
         notes.append("Its scales are below zero: taken for logarithms, as a draft of the extension had them.")
@@ -129,6 +130,18 @@ def _gaussians(
         opacity_logits=np.log(opacities / (1 - opacities)),
         sh=np.stack([values[name] for name in _harmonic_names(degree)], axis=1).astype(np.float32),
     )
+
+
+def _values(reader: GlbReader, path: Path, attributes: dict[str, int]) -> dict[str, Shaped[np.ndarray, "n _"]]:
+    """The attributes that make Gaussians, a row each for every one of them."""
+    named = {name: index for name, index in attributes.items() if name.startswith((EXTENSION, "POSITION"))}
+    values = {name: reader.values(index) for name, index in named.items()}
+    count = len(values["POSITION"])
+    for name, rows in values.items():
+        columns = COLUMNS.get(name.removeprefix(f"{EXTENSION}:"), 3)
+        if rows.shape != (count, columns):
+            raise UserError(f"{path}: {plain(name)} has the shape {rows.shape} where {(count, columns)} is needed")
+    return values
 
 
 def _harmonic_names(degree: int) -> list[str]:

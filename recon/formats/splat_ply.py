@@ -82,15 +82,20 @@ def write(scene: Scene, path: Path) -> None:
     rows = np.zeros(len(gaussians), [("place", "<f8" if wide else "<f4", (3,)), ("rest", "<f4", (len(names),))])
     rows["place"] = gaussians.means + offset
     np.concatenate(list(blocks.values()), axis=1, out=rows["rest"])
-    lines = ["ply", "format binary_little_endian 1.0"]
-    lines.append("comment relief " + json.dumps({"unit": scene.frame.unit, "up": list(scene.frame.up)}))
-    lines += ["comment antialiased 1"] if gaussians.antialiased else []
+    lines = header_start(scene.frame, gaussians.antialiased)
     lines.append(f"element vertex {len(rows)}")
     lines += [f"property {'double' if wide else 'float'} {axis}" for axis in "xyz"]
     lines += [f"property float {name}" for name in names]
     with replacing(path) as partial, partial.open("wb") as file:
         file.write("\n".join([*lines, "end_header", ""]).encode("ascii"))
         file.write(rows.view(np.uint8).data)
+
+
+def header_start(frame: Frame, antialiased: bool) -> list[str]:
+    """The first lines of a header, up to its elements: what `frame_said` and `said_antialiased` find again."""
+    lines = ["ply", "format binary_little_endian 1.0"]
+    lines.append("comment relief " + json.dumps({"unit": frame.unit, "up": list(frame.up)}))
+    return [*lines, "comment antialiased 1"] if antialiased else lines
 
 
 def frame_said(comments: list[str]) -> Frame:

@@ -42,8 +42,11 @@ PALETTE_COLUMNS = 64
 SMALLEST_PALETTE = 1024
 SMALLEST_SHARE = 4
 """Gaussians to a row of the palette at least, on average."""
+IMAGES = ("WEBP", "PNG")
 BANDS = {3: 1, 8: 2, 15: 3}
 IDENTITY = np.array([1, 0, 0, 0], np.float32)
+DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, zipfile.BadZipFile)
+"""What meta data of another form than expected lead to."""
 
 Load = Callable[[str], bytes]
 
@@ -60,7 +63,7 @@ def read(path: Path) -> Scene:
                 return _decoded(path, lambda name: _member(path, archive, name))
         folder = path.parent if path.name == META else path
         return _decoded(path, lambda name: _beside(path, folder, name))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, zipfile.BadZipFile) as problem:
+    except DAMAGE as problem:
         raise UserError(f"{path}: is no valid SOG file ({type(problem).__name__}: {plain(problem)})") from problem
 
 
@@ -237,7 +240,7 @@ def _pixels(path: Path, name: str, data: bytes, least: int, most: int | None = N
 
     most = 2 * least + LARGEST_PALETTE if most is None else most
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=IMAGES) as image:
             if not least <= image.width * image.height <= most:
                 raise UserError(
                     f"{path}: {name} has {image.width} x {image.height} pixels where {least} to {most} should be"

@@ -36,7 +36,8 @@ HEADER = struct.Struct("<IIIBBBB")
 VERSIONS = (2, 3, 4)
 ANTIALIASED = 1
 HIGHEST_DEGREE_STORED = 4
-LARGEST_FIXED = (1 << 23) - 1
+POSITION_BITS = 24
+LARGEST_FIXED = (1 << POSITION_BITS - 1) - 1
 MOST_FRACTIONAL_BITS = 20
 COLOR_SCALE = 0.15
 LONGEST_EXTENSIONS = 1 << 16
@@ -123,8 +124,12 @@ def _checked(path: Path, header: _Header, available: int, ratio: int) -> _Header
     """The header, if the file can hold what it promises."""
     if header.magic != MAGIC or not 1 <= header.version <= VERSIONS[-1] or header.degree > HIGHEST_DEGREE_STORED:
         raise UserError(f"{path}: is no SPZ file of version 1 to {VERSIONS[-1]} with harmonics of degree 0 to 4")
-    if header.fractional_bits > MOST_FRACTIONAL_BITS + 4:
-        raise UserError(f"{path}: its header says {header.fractional_bits} fractional bits; coordinates have 24 in all")
+    if not header.count:
+        raise UserError(f"{path}: holds no Gaussian")
+    if header.fractional_bits > POSITION_BITS:
+        raise UserError(
+            f"{path}: its header says {header.fractional_bits} fractional bits; coordinates have {POSITION_BITS} in all"
+        )
     promised = sum(header.sizes())
     if promised > available * ratio:
         raise UserError(

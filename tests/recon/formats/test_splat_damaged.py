@@ -108,6 +108,8 @@ def header(version: int, count: int, degree: int = 3, bits: int = 12, streams: i
 
 def test_spz_that_lies_about_its_count(tmp_path):
     path = tmp_path / "a.spz"
+    refused(path, gzip(header(3, 0)), "no Gaussian")
+    refused(path, header(4, 0) + struct.pack("<I12x", 32), "no Gaussian")
     refused(path, gzip(header(3, 4_000_000_000)), "promises 4000000000")
     refused(path, gzip(header(3, 1000) + bytes(100)), "promises")
     refused(path, header(4, 4_000_000_000, streams=6) + bytes(16), "promises 4000000000")
@@ -177,6 +179,7 @@ def sog(change=None, members=None) -> bytes:
         (lambda m: m.update(count=-1), ""),
         (lambda m: m.update(count=0), "no Gaussian"),
         (lambda m: m.update(count="many"), "ValueError"),
+        (lambda m: m.update(count=float("inf")), "OverflowError"),
         (lambda m: m.update(version=3), "version 3"),
         (lambda m: m.pop("quats"), "quats"),
         (lambda m: m["scales"].update(codebook=[1.0]), "ValueError"),
@@ -205,6 +208,28 @@ def test_sog_with_bombs_in_it(tmp_path):
     refused(path, sog(members={"means_l.webp": png(4000, 4000)}), "4000 x 4000")
     refused(path, sog(members={"shN_centroids.webp": png(960, 9000)}), "960 x 9000")
     refused(path, sog(members={"means_l.webp": b"no image"}), "means_l.webp is damaged")
+
+
+def test_sog_images_are_those_of_the_web(tmp_path):
+    """Not PostScript, say, for which Pillow would start a program."""
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 16\n%%EndComments\nshowpage\n"
+    refused(tmp_path / "a.sog", sog(members={"means_l.webp": postscript}), "means_l.webp is damaged or no image")
+
+
+def test_glb_with_attributes_of_different_lengths(tmp_path):
+    data = whole(".glb")
+    length = int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20 : 20 + length])
+    (primitive,) = document["meshes"][0]["primitives"]
+    accessors, attributes = document["accessors"], primitive["attributes"]
+    for name in ("SCALE", "OPACITY", "SH_DEGREE_1_COEF_2"):
+        index = attributes[f"KHR_gaussian_splatting:{name}"]
+        accessors[index]["count"] -= 1
+        text = json.dumps(document).encode()
+        accessors[index]["count"] += 1
+        text += b" " * (-len(text) % 4)
+        body = struct.pack("<I4s", len(text), b"JSON") + text + data[20 + length :]
+        refused(tmp_path / "a.glb", struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body, f"{name} has the shape")
 
 
 def test_sog_in_a_folder_names_files_of_that_folder_only(tmp_path):
