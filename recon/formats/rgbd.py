@@ -27,6 +27,7 @@ EDGE = 0.03  # of the depth: neighbours that differ by more do not lie on one su
 LARGEST_PICTURE = 50_000_000  # pixels
 BYTES_A_PIXEL = 60
 IMAGES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
 
 
 class _Camera(msgspec.Struct):
@@ -132,7 +133,7 @@ def _pixels(path: Path, mode: str | None = None) -> Shaped[np.ndarray, "h w ..."
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > LARGEST_PICTURE:
                 raise UserError(f"{path}: {image.width} x {image.height} pixels are more than a depth camera takes")
             return np.asarray(image if mode is None else image.convert(mode))
