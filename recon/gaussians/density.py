@@ -127,7 +127,9 @@ class ByRelocation:
 
     def disturb(self, splats: Splats, means_rate: float, rng: np.random.Generator) -> None:
         """Noise in the shape of each Gaussian, for those that are faint: the opaque ones have found their place."""
-        noise = torch.from_numpy(rng.standard_normal(splats.means.shape, np.float32)).to(splats.means.device)
+        device = splats.means.device
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+        noise = torch.randn(splats.means.shape, generator=generator, device=device)
         exploring = torch.sigmoid(-100 * (torch.sigmoid(splats.opacity_logits) - FAINT))
         turned = rotation_matrices(splats.quaternions) * splats.log_scales.exp()[:, None]  # R S
         covariance_noise = torch.einsum("nij,nkj,nk->ni", turned, turned, noise)

@@ -44,4 +44,4 @@ class Exposures:
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Takes `state` back."""
-        self.maps, self.moments, self.seen = state["maps"], state["moments"], state["seen"]
+        self.maps, self.moments, self.seen = state["maps"], state["moments"], state["seen"].cpu()

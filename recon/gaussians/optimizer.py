@@ -35,15 +35,30 @@ class VisibleAdam:
         """Moves the parameters against their gradients, in place; `i` counts the steps from 0. Harmonics above the
         degree are left alone."""
         correction = math.sqrt(1 - BETA2 ** (i + 1)) / (1 - BETA1 ** (i + 1))
-        update = _update_on_cuda if splats.means.is_cuda else _update_on_cpu
+        if not splats.means.is_cpu:
+            self._step_on_cuda(splats, visible, {name: correction * rate for name, rate in rates.items()})
+            return
         for name, values, first, second in zip(Splats._fields, splats, self.first, self.second, strict=True):
             assert values.grad is not None
             parts = _Parts(*(part.detach().view(len(part), -1) for part in (values, values.grad, first, second)))
             if name == "sh":
-                update(parts, visible, slice(0, 3), correction * rates["sh_dc"])
-                update(parts, visible, slice(3, 3 * (sh_degree + 1) ** 2), correction * rates["sh_rest"])
+                _update(parts, visible, slice(0, 3), correction * rates["sh_dc"])
+                _update(parts, visible, slice(3, 3 * (sh_degree + 1) ** 2), correction * rates["sh_rest"])
             else:
-                update(parts, visible, slice(0, parts.values.shape[1]), correction * rates[name])
+                _update(parts, visible, slice(0, parts.values.shape[1]), correction * rates[name])
+
+    def _step_on_cuda(self, splats: Splats, visible: Bool[torch.Tensor, "n"], rates: Rates) -> None:
+        """By gsplat's kernel. It has one rate for a row of all harmonics; the first goes what it lacks by itself, and
+        those above the degree, which never had a gradient, stay where they are."""
+        from gsplat.cuda._wrapper import adam
+
+        for name, values, first, second in zip(Splats._fields, splats, self.first, self.second, strict=True):
+            assert values.grad is not None
+            rate = rates["sh_rest" if name == "sh" else name]
+            adam(values, values.grad, first, second, visible, rate, BETA1, BETA2, EPSILON)
+        lacking = rates["sh_dc"] - rates["sh_rest"]
+        stride = lacking * self.first.sh[:, 0] / (self.second.sh[:, 0].sqrt() + EPSILON)
+        splats.sh[:, 0] -= visible[:, None] * stride
 
     def rearrange(self, name: str, rows: Int[torch.Tensor, "m"], fresh: Bool[torch.Tensor, "m"]) -> None:
         """Takes the moments of one parameter from these rows, and forgets those of the fresh ones."""
@@ -62,15 +77,7 @@ class _Parts(NamedTuple):
     second: Float[torch.Tensor, "n c"]
 
 
-def _update_on_cuda(parts: _Parts, visible: Bool[torch.Tensor, "n"], columns: slice, rate: float) -> None:
-    values, g, m, v = (part[:, columns] for part in parts)
-    seen = visible[:, None]
-    m += seen * (1 - BETA1) * (g - m)
-    v += seen * (1 - BETA2) * (g * g - v)
-    values -= seen * rate * m / (v.sqrt() + EPSILON)
-
-
-def _update_on_cpu(parts: _Parts, visible: Bool[torch.Tensor, "n"], columns: slice, rate: float) -> None:
+def _update(parts: _Parts, visible: Bool[torch.Tensor, "n"], columns: slice, rate: float) -> None:
     values, gradient, first, second = (part.numpy() for part in parts)
     _update_rows(values, gradient, first, second, visible.numpy(), columns.start, columns.stop, F(rate))
 

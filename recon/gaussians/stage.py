@@ -20,7 +20,7 @@ from recon.gaussians.optimizer import VisibleAdam
 from recon.gaussians.photometric import photometric_loss
 from recon.gaussians.schedule import Schedule
 from recon.gaussians.targets import Target, Targets
-from recon.gaussians.tensors import to_gaussians, to_splats
+from recon.gaussians.tensors import to_device, to_gaussians, to_splats
 from recon.scene import Frame, Scene
 from recon.training import HISTORY
 from render.splats import Rendering, Splats, rasterize
@@ -94,7 +94,7 @@ class GaussianStage:
             color = np.random.default_rng((self.seed, BACKGROUND, i)).random(3)
         else:
             color = np.full(3, float(self.background == "white"))
-        return torch.tensor(color, dtype=torch.float32, device=self.device)
+        return to_device(color.astype(np.float32), self.device)
 
     def _rendering(self, target: Target, background: Float32[torch.Tensor, "3"], degree: int) -> Rendering:
         height, width, _ = target.image.shape
@@ -112,11 +112,11 @@ class GaussianStage:
     def _penalties(self, rendering: Rendering) -> torch.Tensor | float:
         """On opacities and sizes of what is in view."""
         penalty = 0.0
+        share = rendering.visible / rendering.visible.sum().clamp(min=1)
         if self.losses.opacity:
-            opacities = torch.sigmoid(self.splats.opacity_logits[rendering.visible])
-            penalty = penalty + self.losses.opacity * opacities.mean()
+            penalty = penalty + self.losses.opacity * (share * torch.sigmoid(self.splats.opacity_logits)).sum()
         if self.losses.scale:
-            penalty = penalty + self.losses.scale * self.splats.log_scales[rendering.visible].exp().mean()
+            penalty = penalty + self.losses.scale * (share * self.splats.log_scales.exp().mean(1)).sum()
         return penalty
 
     def _learn(self, i: int, k: int, rendering: Rendering) -> None:

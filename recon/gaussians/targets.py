@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
 
+from recon.gaussians.tensors import to_device
 from recon.inputs import View
 from recon.scene import Frame
 from render.cameras import Camera
@@ -71,10 +72,10 @@ class Targets:
                 masks[factor] = _wholly(masks[1], factor)
         camera = _shrunk(self.cameras[k], factor)
         return Target(
-            torch.tensor(camera.world_to_camera, dtype=torch.float32, device=self._device),
-            torch.tensor(camera.intrinsics, dtype=torch.float32, device=self._device),
-            torch.from_numpy(images[factor]).to(self._device),
-            torch.from_numpy(masks[factor]).to(self._device) if masks else None,
+            to_device(camera.world_to_camera.astype(np.float32), self._device),
+            to_device(camera.intrinsics.astype(np.float32), self._device),
+            to_device(images[factor], self._device),
+            to_device(masks[factor], self._device) if masks else None,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from recon.errors import UserError
@@ -19,6 +20,12 @@ def to_splats(gaussians: Gaussians, device: str = "cpu", trainable: bool = False
         raise UserError(f"--device cuda: {fault}; --device cpu works without")
     arrays = (getattr(gaussians, name) for name in Splats._fields)
     return Splats(*(torch.tensor(array, device=device).requires_grad_(trainable) for array in arrays))
+
+
+def to_device(array: np.ndarray, device: str) -> torch.Tensor:
+    """The array on the device: CUDA fetches it in its own time, where a plain copy would wait for all work before."""
+    tensor = torch.from_numpy(array)
+    return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def to_gaussians(splats: Splats, antialiased: bool) -> Gaussians:

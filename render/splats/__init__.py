@@ -84,10 +84,10 @@ def rasterize(
     background = splats.means.new_zeros(3) if background is None else background
     graded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in splats)
     offsets = splats.means.new_zeros(len(splats.means), 2).requires_grad_(graded)
-    if splats.means.is_cuda:
-        from render.splats.cuda import rasterize_on_cuda as backend
-    else:
+    if splats.means.is_cpu:
         from render.splats.cpu import rasterize_on_cpu as backend
+    else:
+        from render.splats.cuda import rasterize_on_cuda as backend
     return backend(
         splats, world_to_camera, intrinsics, width, height, degree, background, antialiased, geometry, features, offsets
     )

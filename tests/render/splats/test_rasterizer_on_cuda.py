@@ -15,11 +15,11 @@ import torch
 pytest.importorskip("gsplat")
 
 from gsplat.cuda import _torch_impl, _wrapper
-from test_rasterizer import HEIGHT, INTRINSICS, NAMES, OUTPUTS, VIEW, WIDTH, _rendered, _splats
 
 from render.splats import Rendering, Splats, cuda, rasterize
 from render.splats.cpu import rasterize_on_cpu
 from render.splats.reference import rasterize_slowly
+from tests.render.splats.test_rasterizer import HEIGHT, INTRINSICS, NAMES, OUTPUTS, VIEW, WIDTH, _rendered, _splats
 
 FIRST, LAST = 1 / 255, 1e-4  # the least alpha that counts, the transmittance at which a pixel is done
 
