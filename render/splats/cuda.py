@@ -117,11 +117,11 @@ def _without_broken(splats: Splats) -> Splats:
         whole = (splats.quaternions != 0).any(1) & (splats.log_scales < LARGEST_LOG_SCALE).all(1)
         for tensor in splats:
             whole &= torch.linalg.vector_norm(tensor.reshape(len(tensor), -1), torch.inf, 1) < LARGEST
-    shown = (
+    means, log_scales, quaternions, logits = (
         torch.where(whole.view(-1, *[1] * (tensor.dim() - 1)), tensor, filling)
         for tensor, filling in zip(splats[:4], TRANSPARENT[:4], strict=True)
     )
-    return Splats(*shown, splats.sh)
+    return Splats(means, log_scales, quaternions, logits, splats.sh)
 
 
 def _normals(splats: Splats, directions: Tensor) -> Tensor:

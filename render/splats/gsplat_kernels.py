@@ -35,7 +35,7 @@ def fault() -> str | None:
     if missing is not None:
         return missing
     try:
-        from gsplat.cuda._backend import _C
+        from gsplat.cuda._backend import _C  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as problem:  # torch's driver of the compiler raises whatever it trips over
         first = str(problem).strip().partition("\n")[0]
         return f"gsplat's kernels do not compile ({first}); nvcc must be of the CUDA version that torch was built for"

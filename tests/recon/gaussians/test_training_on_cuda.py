@@ -6,6 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from recon.gaussians.optimizer import BETA1, BETA2, VisibleAdam
 from recon.gaussians.photometric import photometric_loss, ssim_map
@@ -142,9 +144,19 @@ class _Kernels:
         assert all(isinstance(number, float) for number in numbers)
 
 
+class _OneDevice(TorchDispatchMode):
+    """No operation but a copy takes tensors of two devices, apart from single numbers."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if operation.overloadpacket not in (torch.ops.aten._to_copy, torch.ops.aten.copy_):
+            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.dim()]
+            assert len({tensor.device.type for tensor in tensors}) < 2, operation
+        return operation(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("exposure", [False, True])
 def test_a_step_mixes_no_devices_and_its_tensors_suit_the_kernels(exposure: bool, monkeypatch: pytest.MonkeyPatch):
-    """The meta device stands for CUDA: its tensors have no data, and meet none of the CPU."""
+    """The meta device stands for CUDA. Its tensors have no data, so that nothing can wait for a number of theirs."""
     wrapper = pytest.importorskip("gsplat.cuda._wrapper")
     monkeypatch.setattr(wrapper, "_make_lazy_cuda_func", lambda name: getattr(_Kernels(), name))
     monkeypatch.setattr(wrapper, "_make_lazy_cuda_obj", lambda name: name)
@@ -158,8 +170,9 @@ def test_a_step_mixes_no_devices_and_its_tensors_suit_the_kernels(exposure: bool
     )
     stage = gaussian_stage(Views(views), config, 0, "meta")
     monkeypatch.setattr(stage, "_read_every", 1000)
-    for i in (1, 901):
-        stage.step(i)
+    with _OneDevice():
+        for i in (1, 901):
+            stage.step(i)
     assert all(tensor.is_meta for tensor in (*stage.splats, *stage.optimizer.first, *stage.density.state().values()))
 
 
