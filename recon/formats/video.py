@@ -6,12 +6,14 @@ camera rests no frames are taken, where it moves fast many are.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int, UInt8
@@ -45,10 +47,11 @@ def read(path: Path, options: PhotoOptions) -> Photos:
         raise UserError(f"{path}: what is seen hardly moves in its {len(times)} frames; walk around the subject")
     reduction = min(1.0, options.max_size / max(size))
     width, height = (max(1, round(side * reduction)) for side in size)
-    photos = []
-    for index in chosen:
-        frame = _Frame(path, int(times[index]), (width, height))
-        photos.append(Photo(f"frame_{index:06d}.png", width, height, frame.read, model="video"))
+    frames = _Frames(path, times[chosen].tolist(), (width, height))
+    photos = [
+        Photo(f"frame_{index:06d}.png", width, height, partial(frames.read, place), model="video")
+        for place, index in enumerate(chosen)
+    ]
     note = f"{len(chosen)} of {len(times)} frames are taken, the sharpest of each step of the camera."
     return Photos(tuple(photos), path, ordered=True, notes=(note,))
 
@@ -69,26 +72,57 @@ def choose_frames(sharpness: Float64[np.ndarray, "n"], way: Float64[np.ndarray, 
     return chosen[sharpness[chosen] >= BLURRED * usual]
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """One frame of a file, by its presentation time in units of the stream."""
+class _Frames:
+    """Frames of a file, by their presentation times in units of the stream, upright and of one size.
 
-    file: Path
-    time: int
-    size: tuple[int, int]
+    To decode one takes all since the last key frame, so all are decoded at once, when the first is asked for, and kept
+    as pixels in a temporary file without a name, which ends with this object.
+    """
 
-    def read(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Decodes from the last key frame before it on, and turns it upright."""
+    def __init__(self, path: Path, times: list[int], size: tuple[int, int]) -> None:
+        self._path, self._times, self._size = path, times, size
+        self._kept: IO[bytes] | None = None
+        self._lock = Lock()  # one place in the file for all threads
+
+    def read(self, place: int) -> UInt8[np.ndarray, "h w 3"]:
+        """One of the frames, by its place among the times.
+
+        Raises:
+            UserError: the file cannot be decoded a second time, or there is no room for its frames.
+        """
+        width, height = self._size
+        pixels = np.empty((height, width, 3), np.uint8)
+        with self._lock:
+            if self._kept is None:
+                self._kept = self._decoded()
+            self._kept.seek(place * pixels.nbytes)
+            self._kept.readinto(pixels.data)  # type: ignore[attr-defined]
+        return pixels
+
+    def _decoded(self) -> IO[bytes]:
+        """A file of all frames' pixels."""
         from PIL import Image
 
-        with _opened(self.file) as container:
-            stream = container.streams.video[0]
-            container.seek(self.time, stream=stream)
-            for frame in container.decode(stream):
-                if frame.pts is not None and frame.pts >= self.time:
-                    image = Image.fromarray(_upright(frame, frame.to_ndarray(format="rgb24")))
-                    return np.array(image.resize(self.size, Image.Resampling.LANCZOS))
-        raise UserError(f"{self.file}: its frame at {self.time} cannot be decoded again; convert the video anew")
+        kept, left = tempfile.TemporaryFile(), iter(self._times)
+        wanted = next(left)
+        with _opened(self._path) as container:
+            for frame in container.decode(container.streams.video[0]):
+                if frame.pts != wanted:
+                    continue
+                image = Image.fromarray(_upright(frame, frame.to_ndarray(format="rgb24")))
+                pixels = np.asarray(image.resize(self._size, Image.Resampling.LANCZOS)).tobytes()
+                try:
+                    kept.write(pixels)
+                except OSError as problem:
+                    needed = len(self._times) * len(pixels) >> 20
+                    raise UserError(
+                        f"{tempfile.gettempdir()}: has no room for the {needed} MB of the frames of {self._path}; "
+                        "name another folder by TMPDIR"
+                    ) from problem
+                wanted = next(left, None)
+                if wanted is None:
+                    return kept
+        raise UserError(f"{self._path}: its frame at {wanted} cannot be decoded again; convert the video anew")
 
 
 def _examine(

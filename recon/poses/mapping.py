@@ -63,7 +63,7 @@ def color_points(model: pycolmap.Reconstruction, photos: Photos) -> None:
         pixels = photos.photos[image_id - 1].image()
         seen = model.image(image_id).get_observation_points2D()
         which = np.searchsorted(ids, [observation.point3D_id for observation in seen])
-        column, row = np.floor([observation.xy for observation in seen]).astype(np.int64).T
+        column, row = np.floor([observation.xy for observation in seen]).astype(np.int64).reshape(-1, 2).T
         colors = pixels[row.clip(0, pixels.shape[0] - 1), column.clip(0, pixels.shape[1] - 1), :3]
         np.add.at(sums, which, colors)
         np.add.at(counts, which, 1)

@@ -109,6 +109,7 @@ def _told(show: Callable[[Progress], None], stage: str, steps: int) -> Callable[
     started = time.monotonic()
 
     def done(step: int) -> None:
+        step = min(step, steps)  # a photo may be placed in several models
         left = (time.monotonic() - started) / step * (steps - step) if step else None
         show(Progress(f"poses: {stage}", step, steps, {}, left))
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from recon.distortion import Lens, resample, straightened
+from recon.errors import UserError
 from recon.formats.colmap_model import ColmapImage, read_model
 from recon.inputs import Photo, Photos, PointCloud, View, Views
 from recon.poses.store import MODEL, PoseFacts
@@ -20,24 +21,42 @@ def posed_views(photos: Photos, folder: Path, facts: PoseFacts) -> Views:
     """The photos that have a camera in the model that `folder` keeps, with its points.
 
     Raises:
-        UserError: the model is damaged.
+        UserError: the model is damaged, or the lenses in it let nothing be seen.
     """
     model = read_model(folder / MODEL)
     posed = {image.name: image for image in model.images}
-    there = [photo for photo in photos.photos if photo.name in posed]
-    views = [_view(photo, model.lenses[posed[photo.name].camera], posed[photo.name]) for photo in there]
+    pinholes = {camera: _pinhole(lens) for camera, lens in model.lenses.items()}
+    views = []
+    for photo in photos.photos:
+        image = posed.get(photo.name)
+        if image is not None and (to := pinholes[image.camera]) is not None:
+            views.append(_view(photo, model.lenses[image.camera], to, image))
+    if not views:
+        raise UserError(f"{photos.source}: the lens that was found bends all pictures out of reason; take more photos")
+    bent = len(posed) - len(views)
+    told = (
+        [f"{bent} photos are left out: the distortion that was found for their lens is out of reason."] if bent else []
+    )
+    there = {view.name for view in views}
     return Views(
         tuple(views),
         PointCloud(model.points, colors=model.colors, unit=facts.unit),
-        unposed=tuple(photo.name for photo in photos.photos if photo.name not in posed),
+        unposed=tuple(photo.name for photo in photos.photos if photo.name not in there),
         unit=facts.unit,
-        notes=(*photos.notes, *facts.report.lines()),
+        notes=(*photos.notes, *facts.report.lines(), *told),
     )
 
 
-def _view(photo: Photo, lens: Lens, posed: ColmapImage) -> View:
+def _pinhole(lens: Lens) -> Lens | None:
+    """The lens straightened; None where hardly anything is seen through it, as when its few matches mislead."""
+    try:
+        return straightened(lens)
+    except ValueError:
+        return None
+
+
+def _view(photo: Photo, lens: Lens, to: Lens, posed: ColmapImage) -> View:
     """The photo with its camera, straightened."""
-    to = straightened(lens)
     pictures = _Pictures(photo, lens, to)
     pose = np.eye(4)
     pose[:3, :3] = rotation_matrices(np.array(posed.quaternion))

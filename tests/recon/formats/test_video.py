@@ -84,6 +84,27 @@ def test_photos_are_the_frames_that_their_names_say(tmp_path):
     assert reduced.image().shape == (68, 120, 3) == (reduced.height, reduced.width, 3)
 
 
+def test_frames_are_decoded_once(tmp_path):
+    path, frames = tmp_path / "walk.mp4", pan(np.arange(40) * 9)
+    write(path, frames)
+    photos = read(path, PhotoOptions())
+    last = photos.photos[-1].image()
+    path.unlink()
+    np.testing.assert_array_equal(photos.photos[-1].image(), last)
+    first = photos.photos[0].image()
+    first[:] = 0  # whoever has it may write into it
+    assert np.abs(photos.photos[0].image()[..., 1] - frames[indices(photos)[0]]).mean() < 6
+
+
+def test_frames_that_are_gone_are_one_sentence(tmp_path):
+    path = tmp_path / "walk.mp4"
+    write(path, pan(np.arange(40) * 9))
+    photos = read(path, PhotoOptions())
+    write(path, pan(np.arange(12) * 9))
+    with pytest.raises(UserError, match="walk.mp4: its frame at [0-9]+ cannot be decoded again"):
+        photos.photos[0].image()
+
+
 def test_a_phone_that_was_held_upright(tmp_path):
     frames = pan(np.arange(40) * 9)
     write(tmp_path / "walk.mp4", frames, rotation=-90)

@@ -130,6 +130,17 @@ def test_cameras_are_kept(solved, monkeypatch):
         poses(replace(photos, photos=photos.photos[1:]), folder, threads=1)  # other photos
 
 
+def test_a_lens_out_of_reason_is_one_sentence(solved, monkeypatch):
+    photos, folder, _ = solved
+
+    def refuse(_):
+        raise ValueError("the forward axis of the camera does not lie in its picture")
+
+    monkeypatch.setattr("recon.poses.views.straightened", refuse)
+    with pytest.raises(UserError, match="bends all pictures out of reason"):
+        poses(photos, folder, threads=1)
+
+
 def test_a_stopped_run_goes_on_to_the_same_cameras(solved, tmp_path, monkeypatch):
     photos, _, views = solved
 
