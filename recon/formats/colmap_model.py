@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt8
+from jaxtyping import Float64, UInt8
 from numba import njit
 
 from recon.distortion import Lens, pinhole
@@ -191,31 +191,30 @@ def _binary_images(file: Path) -> list[ColmapImage]:
 def _binary_points(file: Path) -> tuple[Float64[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"]]:
     with _mapped(file) as data:
         count = data.count(POINT.itemsize)
-        content = np.frombuffer(data.data, np.uint8).copy()
-    starts = _record_starts(content, count)
-    if starts[-1] < 0:
+        content = np.frombuffer(data.data, np.uint8).copy()  # a map is not closed while an array looks into it
+    rows = _without_tracks(content, count)
+    if len(rows) < count:
         raise UserError(f"{file}: is cut short: the track of a point is longer than the file; write the model again")
-    records = content[starts[:-1, None] + np.arange(POINT.itemsize)].reshape(-1).view(POINT)
+    records = rows.reshape(-1).view(POINT)
     return records["xyz"].copy(), records["rgb"].copy()
 
 
 @njit(cache=True)
-def _record_starts(content: UInt8[np.ndarray, "b"], count: int) -> Int[np.ndarray, "_"]:
-    """Where each point's record starts, and the last one ends; -1 there where the file is too short."""
-    starts = np.empty(count + 1, np.int64)
+def _without_tracks(content: UInt8[np.ndarray, "b"], count: int) -> UInt8[np.ndarray, "n 51"]:
+    """The bytes of each point before its track; of fewer points where the file is too short for all."""
+    rows = np.empty((count, 51), np.uint8)
     at = 8
     for index in range(count):
-        starts[index] = at
+        if at + 51 > len(content):
+            return rows[:index]
+        rows[index] = content[at : at + 51]
         track = 0
-        if at + 51 <= len(content):
-            for byte in range(7, -1, -1):
-                track = min(track * 256 + content[at + 43 + byte], 1 << 48)
+        for byte in range(7, -1, -1):
+            track = min(track * 256 + rows[index, 43 + byte], 1 << 48)
         at += 51 + 8 * track
         if at > len(content):
-            starts[count] = -1
-            return starts
-    starts[count] = at
-    return starts
+            return rows[:index]
+    return rows
 
 
 def _text_cameras(file: Path) -> dict[int, Lens]:

@@ -24,7 +24,7 @@ from recon.inputs import Views
 NAMES = ("cameras_sphere.npz", "cameras.npz")
 IMAGE_FOLDERS = ("image", "images", "rgb")
 MASK_FOLDERS = ("mask", "masks")
-WORLD = re.compile(r"world_mat_(\d+)$")
+WORLD = re.compile(r"world_mat_[0-9]+$")
 
 
 def read(path: Path, options: ViewOptions) -> Views:
@@ -36,19 +36,16 @@ def read(path: Path, options: ViewOptions) -> Views:
     file = next((path / name for name in NAMES if (path / name).is_file()), path)
     folder = ImageFolder.of(file.parent, options)
     arrays = read_archive(file)
-    numbers = sorted(int(match[1]) for match in map(WORLD.match, arrays) if match)
+    names = sorted((name for name in arrays if WORLD.match(name)), key=lambda name: int(name.rpartition("_")[2]))
     pictures = images_in_order(folder, IMAGE_FOLDERS)
     masks = images_in_order(ImageFolder(folder.root), MASK_FOLDERS)
-    if not numbers or len(pictures) != len(numbers):
-        raise UserError(
-            f"{file}: has {len(numbers)} matrices world_mat_<i> for {len(pictures)} images; each has its own"
-        )
+    if not names or len(pictures) != len(names):
+        raise UserError(f"{file}: has {len(names)} matrices world_mat_<i> for {len(pictures)} images; each has its own")
     posed = []
-    for place, (number, picture) in enumerate(zip(numbers, pictures, strict=True)):
-        matrix = arrays[f"world_mat_{number}"].astype(np.float64)
-        if matrix.shape not in ((4, 4), (3, 4)):
-            raise UserError(f"{file}: world_mat_{number} is of the shape {matrix.shape}; 4 x 4 is needed")
-        intrinsics, pose = decomposed(matrix[:3], f"{file}: world_mat_{number}")
+    for place, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        if arrays[name].shape not in ((4, 4), (3, 4)) or arrays[name].dtype.names:
+            raise UserError(f"{file}: {name} is of the shape {arrays[name].shape}; 4 x 4 numbers are needed")
+        intrinsics, pose = decomposed(arrays[name][:3].astype(np.float64), f"{file}: {name}")
         intrinsics[:2, 2] += 0.5
         mask = masks[place] if len(masks) == len(pictures) else None
         lens = Lens(*examine(picture)[:2], intrinsics)

@@ -30,8 +30,8 @@ def read(path: Path, options: ViewOptions) -> Views:
     """
     file = path / "poses_bounds.npy" if path.is_dir() else path
     folder = ImageFolder.of(file.parent, options)
-    rows = read_array(file).astype(np.float64)
-    if rows.ndim != 2 or rows.shape[1] != 17:
+    rows = read_array(file)
+    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.names:
         raise UserError(f"{file}: is an array of the shape {rows.shape}; LLFF's poses are rows of 17 numbers")
     pictures = images_in_order(folder, FOLDERS)
     if len(pictures) != len(rows):
@@ -39,7 +39,7 @@ def read(path: Path, options: ViewOptions) -> Views:
             f"{file}: has {len(rows)} rows for {len(pictures)} images; each image has its row, by name order"
         )
     posed = []
-    for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
+    for number, (picture, row) in enumerate(zip(pictures, rows.astype(np.float64), strict=True)):
         columns = row[:15].reshape(3, 5)
         down, right, backward, position, (height, width, focal) = columns.T
         matrix = rigid(np.stack([right, down, -backward, position], axis=1), f"{file}: the pose in row {number}")

@@ -28,6 +28,7 @@ from recon.inputs import Views
 
 FOLDERS = ("", "images", "photos", "image")
 SUFFIXES = ("", ".jpg", ".jpeg", ".png", ".tif", ".tiff")
+ECCENTRICITY2 = 6.69437999014e-3  # of WGS 84, squared
 GEOCENTRIC = (6.3e6, 6.5e6)  # metres from the middle of the Earth
 
 
@@ -70,8 +71,8 @@ def read(path: Path, options: ViewOptions) -> Views:
 def _chunk(file: Path) -> ElementTree.Element:
     """The chunk with the most aligned cameras."""
     content = read_whole(file)
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise UserError(f"{file}: declares entities, which Metashape does not write; export the cameras anew")
+    if any(mark in content for mark in (b"<!DOCTYPE", b"<!ENTITY", b"\0")):  # zeros: other encodings hide the marks
+        raise UserError(f"{file}: declares entities, or is not UTF-8, as Metashape writes it; export the cameras anew")
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as problem:
@@ -150,8 +151,9 @@ def _numbers(text: str, count: int, where: str) -> Float64[np.ndarray, "_"]:
 
 
 def _level(position: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "4 4"]:
-    """From geocentric coordinates to east, north and up (away from the middle of the Earth) around a position."""
-    up = position / np.linalg.norm(position)
+    """From geocentric coordinates to east, north and up (square to the ellipsoid of WGS 84) around a position."""
+    up = position / (1, 1, 1 - ECCENTRICITY2)
+    up /= np.linalg.norm(up)
     east = np.cross([0.0, 0.0, 1.0], up)
     east /= max(float(np.linalg.norm(east)), 1e-12)
     level = np.eye(4)

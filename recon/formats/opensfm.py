@@ -52,7 +52,6 @@ class Shot(msgspec.Struct):
     rotation: tuple[float, float, float]
     translation: tuple[float, float, float]
     camera: str
-    gps_position: list[float] | None = None
 
 
 class TrackedPoint(msgspec.Struct):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -170,8 +171,7 @@ def _lens(file: Path, frame: FrameEntry, content: TransformsFile, picture: Path 
     """The lens that the frame, or else the file, describes."""
 
     def told(name: str) -> float:
-        value = getattr(frame, name)
-        value = getattr(content, name) if value is None else value
+        value = _told(frame, content, name)
         return np.nan if value is None else value
 
     width, height = told("w"), told("h")
@@ -189,10 +189,16 @@ def _lens(file: Path, frame: FrameEntry, content: TransformsFile, picture: Path 
     return _distorted(file, straight, frame, content)
 
 
+def _told(frame: FrameEntry, content: TransformsFile, name: str) -> Any:
+    """What the frame says of its camera, or else the file."""
+    value = getattr(frame, name)
+    return getattr(content, name) if value is None else value
+
+
 def _distorted(file: Path, lens: Lens, frame: FrameEntry, content: TransformsFile) -> Lens:
     """The lens with its camera model's distortion."""
-    model = (frame.camera_model or content.camera_model or "OPENCV").upper()
-    given = frame.distortion_params or content.distortion_params
+    model = (_told(frame, content, "camera_model") or "OPENCV").upper()
+    given = _told(frame, content, "distortion_params")
     if model == ARIA:  # of Project Aria, whose tangential coefficients are in the other order than OpenCV's
         k, (p0, p1), (s0, s1, s2, s3) = np.split(np.resize(given or [0.0], 12), (6, 8))
         return replace(
@@ -208,11 +214,9 @@ def _distorted(file: Path, lens: Lens, frame: FrameEntry, content: TransformsFil
             f"{file}: the camera model {plain(model, 40)} cannot be made a pinhole's; "
             f"it must be one of {', '.join((*PERSPECTIVE, *FISHEYE, ARIA))}"
         )
-    one_by_one = [
-        getattr(frame, name) or getattr(content, name) or 0.0 for name in ("k1", "k2", "k3", "k4", "p1", "p2")
-    ]
+    one_by_one = [_told(frame, content, name) or 0.0 for name in ("k1", "k2", "k3", "k4", "p1", "p2")]
     k1, k2, k3, k4, p1, p2 = (*given, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)[:6] if given else one_by_one
-    fisheye = model in FISHEYE or frame.is_fisheye or content.is_fisheye
+    fisheye = model in FISHEYE or _told(frame, content, "is_fisheye")
     return replace(
         lens,
         projection="equidistant" if fisheye else "perspective",

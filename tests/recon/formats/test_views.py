@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -165,6 +166,27 @@ def test_images_elsewhere_are_named(tmp_path: Path) -> None:
     assert "there is no such folder" in refusal(tmp_path / "set", images=str(tmp_path / "nowhere"))
 
 
+def test_matrices_whose_numbers_have_leading_zeros(tmp_path: Path) -> None:
+    hand.idr(tmp_path)
+    file = tmp_path / "cameras_sphere.npz"
+    with np.load(file) as arrays:
+        renamed = {re.sub(r"mat_(\d+)", lambda match: f"mat_{int(match[1]):03}", name): arrays[name] for name in arrays}
+    np.savez(file, **renamed)
+    poses = [view.camera.world_to_camera for view in views_in(tmp_path).views]
+    np.testing.assert_allclose(poses, [camera.world_to_camera for camera in hand.cameras()], atol=1e-6)
+
+
+def test_what_a_frame_says_of_its_lens_wins(tmp_path: Path) -> None:
+    """Also that it bends nothing."""
+    hand.transforms(tmp_path)
+    content = json.loads((tmp_path / "transforms.json").read_text())
+    content |= {"k1": -0.2, "distortion_params": [-0.2], "camera_model": "OPENCV_FISHEYE", "is_fisheye": True}
+    for entry in content["frames"]:
+        entry |= {"k1": 0.0, "distortion_params": [], "camera_model": "OPENCV", "is_fisheye": False}
+    hand.write_json(tmp_path / "transforms.json", content)
+    assert not any("undistorted" in note for note in views_in(tmp_path).notes)
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../outside.png", "images/../../outside.png", "..\\outside.png"])
 def test_names_may_not_lead_out_of_the_set(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "set"
@@ -323,6 +345,9 @@ def test_a_georeferenced_chunk_is_levelled(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         np.linalg.norm(after - after[0], axis=1), np.linalg.norm(before - before[0], axis=1), atol=1e-6
     )
+    latitude, longitude = np.arctan2(place[2], (1 - 6.69437999e-3) * np.hypot(*place[:2])), np.arctan2(*place[1::-1])
+    vertical = np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)
+    np.testing.assert_allclose((after - after[0])[:, 2], (before - before[0]) @ vertical, atol=1e-3)
 
 
 def test_the_folder_that_opendronemap_leaves(tmp_path: Path) -> None:
