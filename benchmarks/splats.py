@@ -10,6 +10,11 @@ held-out views are not counted. A budget of seconds is turned into steps once, b
 background; `curve` is the PSNR of eight held-out views on the way, the last figures are those of all. Photos have the
 poses that lie beside them. Where the prototype's kernels lie beside the data, they are timed too (forward and backward
 of 50,000 Gaussians at 400x400): divide seconds by `machine` to get those of the machine on which they take 57 ms.
+
+    python benchmarks/splats.py --input nerf_chair --device cuda
+
+On CUDA seconds are those of the clock, and `ms a step` are those of our last steps, on whole pictures, and of gsplat's
+rasteriser, our loss and gsplat's optimiser alone, on the same Gaussians and pictures.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +43,7 @@ sys.path.insert(0, str(ROOT))
 from recon.formats import read
 from recon.formats.options import ViewOptions
 from recon.gaussians.evaluation import BLACK, WHITE, figures, scene_cameras
+from recon.gaussians.photometric import photometric_loss
 from recon.gaussians.stage import GaussianStage
 from recon.inputs import Views
 from recon.methods.splats import SplatsConfig, fit_to_minutes, gaussian_stage
@@ -49,34 +56,37 @@ RUNS = (("nerf_chair", 60), ("nerf_chair", 180), ("nerf_chair", 600), ("obj_avoc
 PHOTOS = ("brighton_beach", "socketed_axe")
 CURVE = (0.1, 0.25, 0.5, 0.75)  # shares of the steps
 CURVE_VIEWS = 8
+TIMED_STEPS = 100
 
 
 def main() -> None:
     """Prints a line for each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", default=None, help="the name of a folder in posed/ or photos/ of the data")
-    parser.add_argument("--seconds", type=float, default=None, help="CPU seconds that the training may take")
+    parser.add_argument("--seconds", type=float, default=None, help="seconds that the training may take")
     parser.add_argument("--quality", choices=("draft", "standard", "high"), default="standard")
     parser.add_argument("--density", choices=("gradient", "mcmc"), default="gradient")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path, default=None, help="takes the held-out views as rendered")
     options = parser.parse_args()
     torch.set_num_threads(1)
     runs = RUNS if options.input is None else ((options.input, options.seconds),)
-    print("| input | machine | steps | Gaussians | CPU s | PSNR | worst | SSIM | curve (CPU s: PSNR) |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print("| input | machine | steps | Gaussians | s | PSNR | worst | SSIM | curve (s: PSNR) | ms a step, bare |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for name, seconds in runs:
         views = _views(name)
         config = msgspec.structs.replace(SplatsConfig.at(options.quality), density=options.density)
-        _warmed(views, config)
+        _warmed(views, config, options.device)
         machine = _machine()
         if seconds is not None:
-            config = fit_to_minutes(views, config, "cpu", seconds / 60)
-        print(_row(name, machine, _trained(views, config, options.seed), options.pictures), flush=True)
+            config = fit_to_minutes(views, config, options.device, seconds / 60)
+        run = _trained(views, config, options.seed, options.device)
+        print(_row(name, machine, run, options.pictures), flush=True)
 
 
 class _Run(NamedTuple):
-    """A training that is done: `curve` has pairs of CPU seconds and PSNR."""
+    """A training that is done: `curve` has pairs of seconds and PSNR."""
 
     views: Views
     config: SplatsConfig
@@ -98,26 +108,79 @@ def _views(name: str) -> Views:
     return split(views)
 
 
-def _warmed(views: Views, config: SplatsConfig) -> None:
+def _warmed(views: Views, config: SplatsConfig, device: str) -> None:
     """Has the kernels compiled by a training of a few small steps."""
     small = msgspec.structs.replace(config, steps=60, gaussians=500, random_points=400, image_side=128)
-    stage = gaussian_stage(views, small, 0, "cpu")
+    stage = gaussian_stage(views, small, 0, device)
     for i in range(60):
         stage.step(i)
     _psnr(stage, views, 1)
 
 
-def _trained(views: Views, config: SplatsConfig, seed: int) -> _Run:
-    stage = gaussian_stage(views, config, seed, "cpu")
+def _clock(device: str) -> float:
+    """Seconds: of this process on a CPU; on CUDA those that went by until all is done."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _trained(views: Views, config: SplatsConfig, seed: int, device: str) -> _Run:
+    stage = gaussian_stage(views, config, seed, device)
     marks = {int(share * stage.steps) for share in CURVE}
-    seconds, curve, began = 0.0, [], time.process_time()
+    seconds, curve, began = 0.0, [], _clock(device)
     for i in range(stage.steps):
         stage.step(i)
         if i in marks:
-            seconds += time.process_time() - began
+            seconds += _clock(device) - began
             curve.append((seconds, float(np.mean([psnr for psnr, _ in _psnr(stage, views, CURVE_VIEWS)]))))
-            began = time.process_time()
-    return _Run(views, config, stage, seconds + time.process_time() - began, curve)
+            began = _clock(device)
+    return _Run(views, config, stage, seconds + _clock(device) - began, curve)
+
+
+def _milliseconds(stage: GaussianStage) -> tuple[float, float]:
+    """Of one of the last steps, and of no more than gsplat's calls and the loss; of a copy each, on CUDA."""
+    last = range(stage.steps - TIMED_STEPS, stage.steps)
+    state, bare = stage.state_dict(), _bare_step(stage)
+    took = []
+    for step in (bare, stage.step):
+        for i in last[:10]:
+            step(i)
+        began = _clock("cuda")
+        for i in last:
+            step(i)
+        took.append(1000 * (_clock("cuda") - began) / TIMED_STEPS)
+    stage.load_state_dict(state)
+    return took[1], took[0]
+
+
+def _bare_step(stage: GaussianStage) -> Callable[[int], None]:
+    """gsplat's `rasterization` and `SelectiveAdam`, and the loss between them; the pictures are there already."""
+    from gsplat import rasterization
+    from gsplat.optimizers import SelectiveAdam
+
+    splats = [values.detach().clone().requires_grad_() for values in stage.splats]
+    optimizers = [SelectiveAdam([{"params": [values], "lr": 1e-6}], eps=1e-15, betas=(0.9, 0.999)) for values in splats]
+    behind = torch.ones(3, device=stage.device)
+    targets = [stage.targets.at(k, 1) for k in range(min(TIMED_STEPS, len(stage.targets)))]
+    wanted = [target.over(behind) for target in targets]
+
+    def step(i: int) -> None:
+        k = i % len(targets)
+        height, width, _ = wanted[k].shape
+        means, log_scales, quaternions, logits, sh = splats
+        colors, _, info = rasterization(
+            means, quaternions, log_scales.exp(), logits.sigmoid(), sh, targets[k].world_to_camera[None],
+            targets[k].intrinsics[None], width, height, sh_degree=stage.schedule.sh_degree, packed=False,
+            backgrounds=behind[None], rasterize_mode="antialiased" if stage.antialiased else "classic",
+        )  # fmt: skip
+        photometric_loss(colors[0], wanted[k], stage.losses.ssim).backward()
+        visible = (info["radii"] > 0).all(-1)[0]
+        for optimizer in optimizers:
+            optimizer.step(visible)
+            optimizer.zero_grad(set_to_none=True)
+
+    return step
 
 
 def _psnr(
@@ -127,7 +190,7 @@ def _psnr(
     held_out = [view for view in views.views if view.held_out]
     chosen = held_out if most is None else held_out[:: -(-len(held_out) // most)]
     background = BLACK if stage.background == "black" else WHITE
-    cameras = scene_cameras(stage.result(), Views(tuple(chosen)), stage.frame, background)
+    cameras = scene_cameras(stage.result(), Views(tuple(chosen)), stage.frame, background, stage.device)
     found = []
     for view, one in zip(chosen, cameras, strict=True):
         assert one.rendered is not None
@@ -151,9 +214,10 @@ def _row(name: str, machine: float, run: _Run, pictures: Path | None) -> str:
     found = _psnr(run.stage, run.views, pictures=pictures)
     psnr, ssim = np.mean(found, axis=0)
     curve = ", ".join(f"{seconds:.0f}: {value:.1f}" for seconds, value in run.curve)
+    step = "-" if run.stage.device == "cpu" else "{:.2f}, {:.2f}".format(*_milliseconds(run.stage))
     return (
         f"| {name} | {machine:.2f} | {run.config.steps} | {len(run.stage.result())} | {run.seconds:.0f} | {psnr:.2f} "
-        f"| {min(value for value, _ in found):.2f} | {ssim:.4f} | {curve} |"
+        f"| {min(value for value, _ in found):.2f} | {ssim:.4f} | {curve} | {step} |"
     )
 
 

@@ -68,8 +68,8 @@ class ByGradient:
     def observe(self, rendering: Rendering) -> None:
         assert rendering.screen_offsets is not None and rendering.screen_offsets.grad is not None
         height, width = rendering.alpha.shape
-        half = rendering.alpha.new_tensor([width / 2, height / 2])
-        self.gradients += (rendering.screen_offsets.grad * half).norm(dim=1)
+        across, down = rendering.screen_offsets.grad.T
+        self.gradients += torch.hypot(across * (width / 2), down * (height / 2))
         self.seen += rendering.visible
 
     def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:

@@ -44,7 +44,8 @@ def photometric_loss(
 def ssim_map(x: Float[torch.Tensor, "h w 3"], y: Float[torch.Tensor, "h w 3"]) -> Float[torch.Tensor, "h w 3"]:
     """The structural similarity at each pixel and channel, at most 1."""
     maps = torch.cat([x, y, x * x, x * y, y * y], -1).movedim(-1, 0).contiguous()
-    taps = torch.as_tensor(TAPS, dtype=x.dtype, device=x.device).repeat(15, 1)
+    taps = torch.exp(-(torch.arange(-REACH, REACH + 1, dtype=x.dtype, device=x.device) ** 2) / (2 * 1.5**2))
+    taps = (taps / taps.sum()).repeat(15, 1)
     # each channel for itself, laid out one by one: then torch convolves on CUDA with kernels of its own, in float32;
     # cuDNN rounds to TF32, and of the variances, which are differences, little is left
     across = torch.nn.functional.conv2d(maps, taps[:, None, None], padding=(0, REACH), groups=15)
