@@ -18,15 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from recon.formats import splat_spz
-from recon.formats.splat_codes import morton_order
 from recon.formats.splat_splat import log_weight
 from recon.formats.splats import Y_DOWN, read_splats, write_splats
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
 from recon.gaussians.tensors import to_splats
+from recon.morton import morton_order
 from recon.scene import Frame, Scene
 from render.cameras import Camera, framing
 from render.splats import render_image
@@ -107,7 +107,7 @@ def garden(count: int) -> tuple[Scene, Camera]:
     data = np.load(DATA / "posed" / "gsplat_test_garden" / "test_garden.npz", allow_pickle=False)
     points, colors = data["means3d"].astype(np.float32), data["colors"] / 255
     rng = np.random.default_rng(0)
-    apart = cKDTree(points).query(points, 4)[0][:, 1:].mean(axis=1)
+    apart = KDTree(points).query(points, 4)[0][:, 1:].mean(axis=1)
     which = np.concatenate([np.arange(len(points)), rng.integers(0, len(points), max(0, count - len(points)))])[:count]
     again = which.copy()
     again[: len(points)] = -1

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 from scipy.spatial import KDTree
 
+from recon.morton import morton_codes
+
 CHUNK = 100_000  # queries answered at once: bounds the memory that their distances take
 SPACING_NEIGHBOUR = 8
-CURVE_BITS = 20
 
 
 def distinct_along_curve(points: Float64[np.ndarray, "n 3"]) -> Int64[np.ndarray, " m"]:
@@ -18,27 +19,9 @@ def distinct_along_curve(points: Float64[np.ndarray, "n 3"]) -> Int64[np.ndarray
 
     Neighbours in space are then mostly neighbours in memory, which everything that gathers them gains from.
     """
-    low, high = points.min(0), points.max(0)
-    cells = ((points - low) * ((2**CURVE_BITS - 1) / ((high - low).max() or 1.0))).astype(np.uint64)
-    code = np.zeros(len(points), np.uint64)
-    for axis in range(3):
-        code |= _spread_bits(cells[:, axis]) << np.uint64(axis)
-    order = np.lexsort((*points.T, code))
+    order = np.lexsort((*points.T, morton_codes(points)))
     ordered = points[order]
     return order[np.r_[True, (ordered[1:] != ordered[:-1]).any(1)]]
-
-
-def _spread_bits(x):
-    """Moves bit k of numbers of at most 21 bits to bit 3 k."""
-    for shift, mask in (
-        (32, 0x1F00000000FFFF),
-        (16, 0x1F0000FF0000FF),
-        (8, 0x100F00F00F00F00F),
-        (4, 0x10C30C30C30C30C3),
-        (2, 0x1249249249249249),
-    ):
-        x = (x | (x << np.uint64(shift))) & np.uint64(mask)
-    return x
 
 
 def nearest(points: Float64[np.ndarray, "n 3"], size: int) -> Int32[np.ndarray, "n k"]:

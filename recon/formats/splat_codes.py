@@ -1,4 +1,4 @@
-"""What the compact splat formats have in common: opacity in a byte, a rotation by three numbers, an order in space."""
+"""What the compact splat formats have in common: opacity in a byte, and a rotation by three numbers."""
 
 from __future__ import annotations
 
@@ -39,27 +39,3 @@ def from_smallest_three(
     quaternions[~is_largest] = others.ravel()
     quaternions[is_largest] = np.sqrt(np.maximum(0, 1 - np.square(others).sum(axis=1)))
     return quaternions
-
-
-def morton_order(points: Float32[np.ndarray, "n 3"]) -> Int[np.ndarray, "n"]:
-    """The order along a Z-shaped curve through a lattice of 2^21 cells a side: points near in it are near in space."""
-    low = points.min(axis=0).astype(np.float64)
-    side = (points.max(axis=0) - low).max() or 1.0
-    cells = np.minimum((points - low) / side * (1 << 21), (1 << 21) - 1).astype(np.uint64)
-    code = np.zeros(len(points), np.uint64)
-    for axis in range(3):
-        code |= _with_gaps(cells[:, axis]) << np.uint64(axis)
-    return np.argsort(code, kind="stable")
-
-
-def _with_gaps(numbers: Shaped[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"]:
-    """The 21 bits of each number with two zeros between neighbours, by doubling the gaps of ever smaller groups."""
-    for shift, mask in (
-        (32, 0x1F00000000FFFF),
-        (16, 0x1F0000FF0000FF),
-        (8, 0x100F00F00F00F00F),
-        (4, 0x10C30C30C30C30C3),
-        (2, 0x1249249249249249),
-    ):
-        numbers = (numbers | numbers << np.uint64(shift)) & np.uint64(mask)
-    return numbers
