@@ -10,30 +10,14 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float64
 
-DC = 0.28209479177387814
-"""The constant function of degree 0: a colour is 0.5 + DC times the first coefficient, and view-dependent terms."""
+from render.harmonics import DC, harmonics
+
+__all__ = ["DC", "basis", "rotation_matrix"]
 
 
 def basis(directions: Float[np.ndarray, "n 3"], degree: int) -> Float64[np.ndarray, "n k"]:
     """The k = (degree + 1)^2 functions at these unit vectors."""
-    x, y, z = np.asarray(directions, np.float64).T
-    xx, yy, zz = x * x, y * y, z * z
-    functions = [
-        np.full_like(x, DC),
-        *(0.4886025119029199 * f for f in (-y, z, -x)),
-        *(1.0925484305920792 * f for f in (x * y, -y * z)),
-        0.31539156525252005 * (2 * zz - xx - yy),
-        -1.0925484305920792 * x * z,
-        0.5462742152960396 * (xx - yy),
-        -0.5900435899266435 * y * (3 * xx - yy),
-        2.890611442640554 * x * y * z,
-        -0.4570457994644658 * y * (4 * zz - xx - yy),
-        0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-        -0.4570457994644658 * x * (4 * zz - xx - yy),
-        1.445305721320277 * z * (xx - yy),
-        -0.5900435899266435 * x * (xx - 3 * yy),
-    ]
-    return np.stack(functions[: (degree + 1) ** 2], axis=1)
+    return np.stack(harmonics(*np.asarray(directions, np.float64).T, degree), axis=1)
 
 
 def rotation_matrix(rotation: Float[np.ndarray, "3 3"], degree: int) -> Float64[np.ndarray, "k k"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from render.harmonics import harmonics
 from render.splats import Rendering, Splats
 
 NEAR, BLUR, MIN_ALPHA, MIN_TRANSMITTANCE = 0.01, 0.3, 1 / 255, 1e-4
@@ -63,7 +64,8 @@ def rasterize_slowly(
     )
 
     towards = torch.nn.functional.normalize(splats.means + turn.T @ shift, dim=-1)
-    color = torch.einsum("nk,nkc->nc", harmonics(towards, degree), splats.sh[:, : (degree + 1) ** 2]) + 0.5
+    basis = torch.stack(harmonics(*towards.unbind(-1), degree), -1)
+    color = torch.einsum("nk,nkc->nc", basis, splats.sh[:, : (degree + 1) ** 2]) + 0.5
     axis = splats.log_scales.argmin(1)
     normal = rotation[torch.arange(len(axis)), :, axis]
     normal = torch.where((normal * towards).sum(-1, keepdim=True) > 0, -normal, normal)
@@ -133,35 +135,3 @@ def _weights(alpha: Tensor) -> tuple[Tensor, Tensor]:
     through = torch.cat([torch.ones_like(alpha[:1]), torch.cumprod(1 - alpha, 0)[:-1]])
     alpha = torch.where(through > MIN_TRANSMITTANCE, alpha, 0)
     return through, through * alpha
-
-
-def harmonics(directions: Tensor, degree: int) -> Tensor:
-    """The (degree + 1)^2 real spherical harmonics at unit vectors (n, 3), as 3D Gaussian Splatting orders them."""
-    x, y, z = directions.unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    functions = [torch.full_like(x, 0.28209479177387814)]
-    if degree > 0:
-        functions += [
-            -0.4886025119029199 * y,
-            0.4886025119029199 * z,
-            -0.4886025119029199 * x,
-        ]
-    if degree > 1:
-        functions += [
-            1.0925484305920792 * x * y,
-            -1.0925484305920792 * y * z,
-            0.31539156525252005 * (2 * zz - xx - yy),
-            -1.0925484305920792 * x * z,
-            0.5462742152960396 * (xx - yy),
-        ]
-    if degree > 2:
-        functions += [
-            -0.5900435899266435 * y * (3 * xx - yy),
-            2.890611442640554 * x * y * z,
-            -0.4570457994644658 * y * (4 * zz - xx - yy),
-            0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-            -0.4570457994644658 * x * (4 * zz - xx - yy),
-            1.445305721320277 * z * (xx - yy),
-            -0.5900435899266435 * x * (xx - 3 * yy),
-        ]
-    return torch.stack(functions, -1)
