@@ -2,7 +2,7 @@
 
 A pixel starts with transmittance T = 1 and meets the Gaussians of its tile nearest first. Gaussian i counts with
 
-    alpha_i = min(0.99, opacity e^-q),   q = (A dx^2 + C dy^2) / 2 + B dx dy,
+    alpha_i = min(0.99, opacity e^-q),   q = (A e^2 + R dy^2) / 2,   e = dx + K dy   (`records.py`),
 
 where that is at least 1/255 and as long as T > 1e-4; with the weight w_i = T alpha_i it adds w_i v_i to each channel
 (v: colour, depth, ...), and T becomes T (1 - alpha_i). The background is seen through what T is left.
@@ -23,13 +23,13 @@ from render.splats.records import (
     CENTER_X,
     CENTER_Y,
     COLOR,
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
-    COVARIANCE_XX,
-    COVARIANCE_YY,
+    CONIC_A,
+    CONIC_K,
+    CONIC_R,
     LOG_255,
     LOG_OPACITY,
+    REST_X,
+    REST_Y,
     TILE,
 )
 
@@ -40,9 +40,9 @@ MIN_TRANSMITTANCE = F(1e-4)
 CHANNELS_AT_MOST = 8
 BATCH = 16  # Gaussians between two looks at whether the tile is finished
 
-# A hit as the loops over pixels read it: the centre within the tile, the conic's coefficients, -log(opacity), the rows
-# that the ellipse alpha = 1/255 reaches, and the values of its channels.
-LEFT, TOP, HALF_XX, XY, HALF_YY, FADE, FIRST_ROW, END_ROW, VALUE = range(9)
+# A hit as the loops over pixels read it: the centre within the tile, the conic, -log(opacity), the rows that the
+# ellipse alpha = 1/255 reaches, and the values of its channels.
+LEFT, TOP, HALF_A, K_, HALF_R, FADE, FIRST_ROW, END_ROW, VALUE = range(9)
 STAGED = VALUE + CHANNELS_AT_MOST
 SLACK = F(0.01)  # rows are bounded with rounding on the safe side; alpha itself decides
 
@@ -51,27 +51,23 @@ SLACK = F(0.01)  # rows are bounded with rounding on the safe side; alpha itself
 def stage(records, values, first_value, channels, i, column, row, staged, h):
     """Fills row h of `staged` (BATCH, STAGED) for Gaussian i in the tile at this column and row.
 
-    The rows are those of the part of the ellipse A dx^2 + 2 B dx dy + C dy^2 <= 2 reach within the tile's columns: dy
-    is between -B/C dx +- sqrt((2 reach - dx^2 / cov_xx) / C), and its largest value, sqrt(2 reach cov_yy), is at
-    dx = -B/A dy; the nearest column to there decides, and likewise for the least.
+    The rows are those of the part of the ellipse q <= reach within the tile's columns: with C = A K^2 + R, dy is
+    between -A K / C dx +- sqrt((2 reach - A R / C dx^2) / C), and its largest value, sqrt(2 reach / R), is at
+    dx = -K dy; the nearest column to there decides, and likewise for the least.
     """
-    left, top = records[i, CENTER_X] - F(column * TILE), records[i, CENTER_Y] - F(row * TILE)
-    a, b, c = records[i, CONIC_XX], records[i, CONIC_XY], records[i, CONIC_YY]
+    left = F(np.float64(records[i, CENTER_X]) - column * TILE + np.float64(records[i, REST_X]))
+    top = F(np.float64(records[i, CENTER_Y]) - row * TILE + np.float64(records[i, REST_Y]))
+    a, k, r = records[i, CONIC_A], records[i, CONIC_K], records[i, CONIC_R]
     twice_reach = F(2) * (records[i, LOG_OPACITY] + LOG_255)
     nearest, farthest = left - F(TILE) + F(0.5), left - F(0.5)
-    apex = -b / a * math.sqrt(twice_reach * records[i, COVARIANCE_YY])
+    apex = -k * math.sqrt(twice_reach / r)
     high, low = min(max(apex, nearest), farthest), min(max(-apex, nearest), farthest)
-    per_c, per_xx = F(1) / c, F(1) / records[i, COVARIANCE_XX]
-    up = math.sqrt(max(F(0), (twice_reach - high * high * per_xx) * per_c)) - b * per_c * high
-    down = -math.sqrt(max(F(0), (twice_reach - low * low * per_xx) * per_c)) - b * per_c * low
-    (
-        staged[h, LEFT],
-        staged[h, TOP],
-        staged[h, HALF_XX],
-        staged[h, XY],
-        staged[h, HALF_YY],
-    ) = left, top, F(0.5) * a, b, F(0.5) * c
-    staged[h, FADE] = -records[i, LOG_OPACITY]
+    per_c = F(1) / (a * k * k + r)
+    narrows, tilt = a * r * per_c, a * k * per_c
+    up = math.sqrt(max(F(0), (twice_reach - narrows * high * high) * per_c)) - tilt * high
+    down = -math.sqrt(max(F(0), (twice_reach - narrows * low * low) * per_c)) - tilt * low
+    staged[h, LEFT], staged[h, TOP], staged[h, FADE] = left, top, -records[i, LOG_OPACITY]
+    staged[h, HALF_A], staged[h, K_], staged[h, HALF_R] = F(0.5) * a, k, F(0.5) * r
     staged[h, FIRST_ROW] = max(F(0), np.ceil(top - up - F(0.5) - SLACK))
     staged[h, END_ROW] = min(F(TILE), np.floor(top - down + F(0.5) + SLACK))
     for channel in range(channels):
@@ -80,8 +76,8 @@ def stage(records, values, first_value, channels, i, column, row, staged, h):
 
 @kernel()
 def shape_of(staged, h):
-    """Left, top, half_xx, xy, half_yy and fade of a staged hit."""
-    return staged[h, LEFT], staged[h, TOP], staged[h, HALF_XX], staged[h, XY], staged[h, HALF_YY], staged[h, FADE]
+    """Left, top, A/2, K, R/2 and fade of a staged hit."""
+    return staged[h, LEFT], staged[h, TOP], staged[h, HALF_A], staged[h, K_], staged[h, HALF_R], staged[h, FADE]
 
 
 @kernel()
@@ -93,11 +89,10 @@ def values_of(staged, h):
 
 @kernel()
 def exp_minus(q):
-    """e^-q for q in [0, 6.4] to 1.6e-6: the eighth power of a polynomial for e^-(q/8)."""
+    """e^-q for q in [0, log 255] to rounding: the eighth power of a polynomial for e^-(q/8), which is off by 2e-9."""
     u = q * F(0.125)
-    p = F(1) + u * (
-        F(-0.99998993) + u * (F(0.4998328) + u * (F(-0.1657389) + u * (F(0.03935547) + u * F(-0.005596456))))
-    )
+    p = F(-0.166626307) + u * (F(0.0414970848) + u * (F(-0.00796585603) + u * F(0.000982420095)))
+    p = F(1) + u * (F(-0.999999832) + u * (F(0.499995514) + u * p))
     p = p * p
     p = p * p
     return p * p
@@ -116,37 +111,29 @@ def make_forward(channels: int, first_value: int, median: bool):
     """The forward pass for `channels` values that stand in each row of `values` from column `first_value` on.
 
     With `median` it also finds the Gaussian at which T crosses one half. `dealt` and `bounds` are as `tiles.deal` gives
-    them; `done` (tiles,) becomes how many hits of each tile's list were blended before nothing was seen through it.
+    them; `done` (tiles,) becomes how many hits of each tile's list were blended before nothing was seen through it, and
+    for each pixel `through` is the T that is left, `last` the place in the list of the last Gaussian that counted.
     """
-    planes = channels + 2 if median else channels + 1
-    crossing = (channels + 1) * PIXELS
+    planes = channels + 3 if median else channels + 2
+    last_plane, crossing = (channels + 1) * PIXELS, (channels + 2) * PIXELS
     blend = _make_blend(channels, median)
 
     @kernel(parallel=True)
-    def forward(records, values, starts, pairs, dealt, bounds, columns, background, image, alpha, ids, done):
-        height, width = alpha.shape
+    def forward(records, values, starts, pairs, dealt, bounds, columns, background, image, through, last, ids, done):
+        height, width = through.shape
         for hand in prange(bounds.shape[0] - 1):
             buffer, staged = np.empty(planes * PIXELS, F), np.empty((BATCH, STAGED), F)
             for turn in range(bounds[hand], bounds[hand + 1]):
                 t = dealt[turn]
                 column, row = t % columns, t // columns
                 for p in range(planes * PIXELS):
-                    buffer[p] = F(1) if p < PIXELS else (F(-1) if p >= crossing else F(0))
+                    buffer[p] = F(1) if p < PIXELS else (F(-1) if p >= last_plane else F(0))
                 count, length = 0, starts[t + 1] - starts[t]
                 while count < length and _brightest(buffer) > MIN_TRANSMITTANCE:
                     batch = min(BATCH, length - count)
                     for h in range(batch):
-                        stage(
-                            records,
-                            values,
-                            first_value,
-                            channels,
-                            pairs[starts[t] + count + h, 0],
-                            column,
-                            row,
-                            staged,
-                            h,
-                        )
+                        i = pairs[starts[t] + count + h, 0]
+                        stage(records, values, first_value, channels, i, column, row, staged, h)
                     for h in range(batch):
                         blend(buffer, staged, h, F(count + h))
                     count += batch
@@ -154,7 +141,7 @@ def make_forward(channels: int, first_value: int, median: bool):
                 for y in range(row * TILE, min(height, (row + 1) * TILE)):
                     for x in range(column * TILE, min(width, (column + 1) * TILE)):
                         p = (y - row * TILE) * TILE + x - column * TILE
-                        alpha[y, x] = F(1) - buffer[p]
+                        through[y, x], last[y, x] = buffer[p], buffer[last_plane + p]
                         for c in range(channels):
                             image[y, x, c] = buffer[(c + 1) * PIXELS + p] + buffer[p] * background[c]
                         if median:
@@ -166,25 +153,26 @@ def make_forward(channels: int, first_value: int, median: bool):
 
 def _make_blend(channels: int, median: bool):
     P1, P2, P3, P4, P5, P6, P7, P8 = (U(PIXELS * k) for k in range(1, 9))
-    CROSSING = U(PIXELS * (channels + 1))
+    LAST, CROSSING = U(PIXELS * (channels + 1)), U(PIXELS * (channels + 2))
 
     @kernel()
     def blend(buffer, staged, h, place):
-        left, top, half_xx, xy, half_yy, fade = shape_of(staged, h)
+        left, top, half_a, k, half_r, fade = shape_of(staged, h)
         v0, v1, v2, v3, v4, v5, v6, v7 = values_of(staged, h)
         for y in range(int(staged[h, FIRST_ROW]), int(staged[h, END_ROW])):
             dy = top - F(y) - F(0.5)
-            across, down = xy * dy, half_yy * dy * dy + fade
+            across, down = left + k * dy, half_r * dy * dy + fade
             base = y * TILE
             for x in range(TILE):
                 p = U(base + x)
-                dx = left - F(x) - F(0.5)
-                q = dx * (half_xx * dx + across) + down  # - log(opacity e^-q)
+                e = across - (F(x) + F(0.5))
+                q = half_a * e * e + down  # - log(opacity e^-q)
                 T = buffer[p]
-                alpha = min(MAX_ALPHA, exp_minus(min(q, F(8))))
-                alpha = alpha if (q <= LOG_255) & (T > MIN_TRANSMITTANCE) else F(0)
-                w = alpha * T
-                buffer[p] = T - w
+                counts = (q <= LOG_255) & (T > MIN_TRANSMITTANCE)
+                alpha = min(MAX_ALPHA, exp_minus(min(q, F(8)))) if counts else F(0)
+                w, behind = alpha * T, (F(1) - alpha) * T
+                buffer[p] = behind
+                buffer[LAST + p] = place if counts else buffer[LAST + p]
                 buffer[P1 + p] += w * v0
                 buffer[P2 + p] += w * v1
                 buffer[P3 + p] += w * v2
@@ -193,15 +181,14 @@ def _make_blend(channels: int, median: bool):
                     buffer[P5 + p] += w * v4
                     buffer[P6 + p] += w * v5
                     buffer[P7 + p] += w * v6
-                if channels > 7:
                     buffer[P8 + p] += w * v7
                 if median:
-                    crosses = (T > F(0.5)) & (T - w <= F(0.5))
+                    crosses = (T > F(0.5)) & (behind <= F(0.5))
                     buffer[CROSSING + p] = place if crosses else buffer[CROSSING + p]
 
     return blend
 
 
 forward_color = make_forward(3, COLOR, median=False)
-forward_geometry = make_forward(7, COLOR, median=True)
+forward_geometry = make_forward(8, COLOR, median=True)
 forward_features = make_forward(CHANNELS_AT_MOST, 0, median=False)

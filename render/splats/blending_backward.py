@@ -1,14 +1,14 @@
 """The way back of `blending.py`: from the gradients of the pixels to those of each hit.
 
-Let g be the gradient of a pixel's channels and S_i = g . v_i. The pixel is linear in what lies behind Gaussian i, so
-that with R_i = the sum of w_j S_j over all j behind i, the background included,
+Let g be the gradient of a pixel's channels, S_i = g . v_i, and B_i what a ray that passes Gaussian i would bring home
+from behind it. The lists are walked from the last Gaussian that counted to the first, with
 
-    d / d alpha_i = T_i S_i - R_i / (1 - alpha_i).
+    d / d alpha_i = T_i (S_i - B_i),   B_(i-1) = B_i + alpha_i (S_i - B_i),   T_(i-1) = T_i / (1 - alpha_(i-1)),
 
-R starts as g . (the pixel itself) and loses w_i S_i at each step: the lists are walked in the order of the forward
-pass, T is the same to the bit, and nothing need be kept for each pixel. The gradients of the centre and the conic
-follow from the sums over pixels of d / d log(alpha_i) times 1, dx, dy, dx^2, dx dy, dy^2. A hit's gradients are left at
-its slot.
+from the background's B = g . background - (gradient of alpha) and the T that is left. B is a mean of the S behind: to
+subtract instead, from the front, what each Gaussian adds to the pixel would leave those at the back with the rounding
+of the whole pixel. The gradients of the centre and the conic follow from the sums over pixels of d / d log(alpha_i)
+times 1, e, dy, e^2, e dy, dy^2. A hit's gradients are left at its slot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from render.splats.blending import (
     END_ROW,
     FIRST_ROW,
     MAX_ALPHA,
-    MIN_TRANSMITTANCE,
     PIXELS,
     STAGED,
     exp_minus,
@@ -35,9 +34,9 @@ from render.splats.records import (
     CENTER_X,
     CENTER_Y,
     COLOR,
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
+    CONIC_A,
+    CONIC_K,
+    CONIC_R,
     LOG_255,
     LOG_OPACITY,
     MOMENTS,
@@ -45,7 +44,7 @@ from render.splats.records import (
 )
 
 F, U = np.float32, np.uint64
-GRADIENT = 4 * PIXELS  # planes of the buffer: T, R, x, y, then the gradient of each channel
+GRADIENT = 5 * PIXELS  # planes of the buffer: T, B, x, y, place of the last, then the gradient of each channel
 
 
 def make_backward(channels: int, first_value: int):
@@ -53,21 +52,36 @@ def make_backward(channels: int, first_value: int):
     blend = _make_blend_backward(channels)
 
     @kernel(parallel=True)
-    def backward(records, values, starts, pairs, dealt, bounds, columns, image, alpha, to_image, to_alpha, done, sums):
+    def backward(
+        records,
+        values,
+        starts,
+        pairs,
+        dealt,
+        bounds,
+        columns,
+        background,
+        through,
+        last,
+        to_image,
+        to_alpha,
+        done,
+        sums,
+    ):
         for hand in prange(bounds.shape[0] - 1):
             buffer, staged = np.empty(GRADIENT + channels * PIXELS, F), np.empty((BATCH, STAGED), F)
             for turn in range(bounds[hand], bounds[hand + 1]):
                 t = dealt[turn]
                 column, row = t % columns, t // columns
-                _fill_planes(image, alpha, to_image, to_alpha, column, row, buffer)
-                end = starts[t] + done[t]
-                for k in range(starts[t], end, BATCH):
-                    batch = min(BATCH, end - k)
-                    for h in range(batch):
-                        stage(records, values, first_value, channels, pairs[k + h, 0], column, row, staged, h)
-                    for h in range(batch):
-                        blend(buffer, staged, h, sums, pairs[k + h, 1])
-                for k in range(end, starts[t + 1]):
+                _fill_planes(background, through, last, to_image, to_alpha, column, row, buffer)
+                for end in range(done[t], 0, -BATCH):
+                    first = max(0, end - BATCH)
+                    for place in range(first, end):
+                        i = pairs[starts[t] + place, 0]
+                        stage(records, values, first_value, channels, i, column, row, staged, place - first)
+                    for place in range(end - 1, first - 1, -1):
+                        blend(buffer, staged, place - first, F(place), sums, pairs[starts[t] + place, 1])
+                for k in range(starts[t] + done[t], starts[t + 1]):
                     for c in range(MOMENTS + channels):
                         sums[pairs[k, 1], c] = F(0)
 
@@ -75,42 +89,43 @@ def make_backward(channels: int, first_value: int):
 
 
 @kernel()
-def _fill_planes(image, alpha, to_image, to_alpha, column, row, buffer):
-    """The planes of a tile before its first hit; beyond the picture's border gradients are 0."""
-    height, width, channels = image.shape
+def _fill_planes(background, through, last, to_image, to_alpha, column, row, buffer):
+    """The planes of a tile behind its last hit; beyond the picture's border nothing counted."""
+    height, width, channels = to_image.shape
     for p in range(PIXELS):
         x, y = p % TILE, p // TILE
-        buffer[p], buffer[2 * PIXELS + p], buffer[3 * PIXELS + p] = F(1), F(x) + F(0.5), F(y) + F(0.5)
+        buffer[2 * PIXELS + p], buffer[3 * PIXELS + p] = F(x) + F(0.5), F(y) + F(0.5)
         x, y = column * TILE + x, row * TILE + y
         inside = x < width and y < height
-        R = -to_alpha[y, x] * (F(1) - alpha[y, x]) if inside else F(0)
+        buffer[p], buffer[4 * PIXELS + p] = (through[y, x], last[y, x]) if inside else (F(1), F(-1))
+        B = -to_alpha[y, x] if inside else F(0)
         for c in range(channels):
             g = to_image[y, x, c] if inside else F(0)
             buffer[GRADIENT + c * PIXELS + p] = g
-            R += g * image[y, x, c] if inside else F(0)
-        buffer[PIXELS + p] = R
+            B += g * background[c]
+        buffer[PIXELS + p] = B
 
 
 def _make_blend_backward(channels: int):
-    R_, X, Y = U(PIXELS), U(2 * PIXELS), U(3 * PIXELS)
+    BEHIND, X, Y, LAST = (U(PIXELS * k) for k in range(1, 5))
     G0, G1, G2, G3, G4, G5, G6, G7 = (U(GRADIENT + PIXELS * k) for k in range(8))
 
     @kernel()
-    def blend(buffer, staged, h, sums, slot):
-        left, top, half_xx, xy, half_yy, fade = shape_of(staged, h)
+    def blend(buffer, staged, h, place, sums, slot):
+        left, top, half_a, k, half_r, fade = shape_of(staged, h)
         v0, v1, v2, v3, v4, v5, v6, v7 = values_of(staged, h)
         first, end = int(staged[h, FIRST_ROW]), int(staged[h, END_ROW])
-        m, mx, my, mxx, mxy, myy = F(0), F(0), F(0), F(0), F(0), F(0)
+        m, me, my, mee, mey, myy = F(0), F(0), F(0), F(0), F(0), F(0)
         c0, c1, c2, c3, c4, c5, c6, c7 = F(0), F(0), F(0), F(0), F(0), F(0), F(0), F(0)
         for p in range(U(first * TILE), U(end * TILE)):
-            dx, dy = left - buffer[X + p], top - buffer[Y + p]
-            q = dx * (half_xx * dx + xy * dy) + half_yy * dy * dy + fade
-            T = buffer[p]
+            dy = top - buffer[Y + p]
+            e = (left + k * dy) - buffer[X + p]
+            q = half_a * e * e + (half_r * dy * dy + fade)
             free = exp_minus(min(q, F(8)))
-            alpha = min(MAX_ALPHA, free)
-            alpha = alpha if (q <= LOG_255) & (T > MIN_TRANSMITTANCE) else F(0)
+            alpha = min(MAX_ALPHA, free) if (q <= LOG_255) & (place <= buffer[LAST + p]) else F(0)
+            T = buffer[p] / (F(1) - alpha)
             w = alpha * T
-            buffer[p] = T - w
+            buffer[p] = T
             g0, g1, g2 = buffer[G0 + p], buffer[G1 + p], buffer[G2 + p]
             S = g0 * v0 + g1 * v1 + g2 * v2
             c0 += w * g0
@@ -123,24 +138,23 @@ def _make_blend_backward(channels: int):
                 c4 += w * g4
                 c5 += w * g5
                 c6 += w * g6
-            if channels > 7:
                 g7 = buffer[G7 + p]
                 S += g7 * v7
                 c7 += w * g7
-            R = buffer[R_ + p] - w * S
-            buffer[R_ + p] = R
+            more = S - buffer[BEHIND + p]
+            buffer[BEHIND + p] += alpha * more
             # alpha d / d alpha = d / d log(alpha); nothing passes the clamp at 0.99
-            d = (alpha if free < MAX_ALPHA else F(0)) * (T * S - R / (F(1) - alpha))
-            ddx, ddy = d * dx, d * dy
+            d = w * more if free < MAX_ALPHA else F(0)
+            de, dd = d * e, d * dy
             m += d
-            mx += ddx
-            my += ddy
-            mxx += ddx * dx
-            mxy += ddx * dy
-            myy += ddy * dy
-        sums[slot, CENTER_X] = -F(2) * half_xx * mx - xy * my
-        sums[slot, CENTER_Y] = -xy * mx - F(2) * half_yy * my
-        sums[slot, CONIC_XX], sums[slot, CONIC_XY], sums[slot, CONIC_YY] = F(-0.5) * mxx, -mxy, F(-0.5) * myy
+            me += de
+            my += dd
+            mee += de * e
+            mey += de * dy
+            myy += dd * dy
+        a, r = F(2) * half_a, F(2) * half_r
+        sums[slot, CENTER_X], sums[slot, CENTER_Y] = -a * me, -a * k * me - r * my
+        sums[slot, CONIC_A], sums[slot, CONIC_K], sums[slot, CONIC_R] = F(-0.5) * mee, -a * mey, F(-0.5) * myy
         sums[slot, LOG_OPACITY] = m
         for c, to_value in enumerate((c0, c1, c2, c3, c4, c5, c6, c7)):
             if c < channels:
@@ -150,5 +164,5 @@ def _make_blend_backward(channels: int):
 
 
 backward_color = make_backward(3, COLOR)
-backward_geometry = make_backward(7, COLOR)
+backward_geometry = make_backward(8, COLOR)
 backward_features = make_backward(CHANNELS_AT_MOST, 0)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import event
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +30,35 @@ def kernel(parallel: bool = False, fastmath: bool | set[str] = True) -> Callable
     """
 
     def compiled(function: Callable) -> Any:
-        options: dict[str, Any] = {
-            "parallel": parallel,
-            "fastmath": fastmath,
-            "error_model": "numpy",
-            "nogil": True,
-        }
+        dispatcher: Any = numba.njit(function, parallel=parallel, fastmath=fastmath, error_model="numpy", nogil=True)
         try:
-            return numba.njit(function, cache=True, **options)
+            dispatcher._cache = _PackageCache(function)
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
             _say_that_nothing_is_kept()
-            return numba.njit(function, **options)
+        return dispatcher
 
     return compiled
+
+
+class _PackageCache(FunctionCache):
+    """numba's own cache, but out of date as soon as any file of this package has changed.
+
+    numba looks at the file of the function alone, while what it compiled holds the constants and kernels of others.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, _digest_of_package())
+
+
+@functools.cache
+def _digest_of_package() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 @functools.cache

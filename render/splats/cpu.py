@@ -40,30 +40,32 @@ def rasterize_on_cpu(
     """`render.splats.rasterize` for tensors of the CPU."""
     channels = splats.means.new_zeros(len(splats.means), 0) if features is None else features
     position = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
-    image, alpha, ids, blended, hits = _Rasterize.apply(
+    color, alpha, summed_depth, normal, blended, ids, hits = _Rasterize.apply(
         *splats, channels, screen_offsets, world_to_camera, position, intrinsics, background,
         width, height, sh_degree, antialiased, geometry,
     )  # fmt: skip
-    depth = median_depth = normal = None
+    depth = median_depth = None
     if geometry:
-        depth, normal = image[..., 3] / alpha.clamp_min(1e-10), image[..., 4:]
+        depth = summed_depth / alpha.clamp_min(1e-10)
         z = splats.means @ world_to_camera[2, :3] + world_to_camera[2, 3]
         found = z.index_select(0, ids.flatten().clamp_min(0)) if len(z) else z.new_zeros(ids.numel())
         median_depth = torch.where(ids >= 0, found.view_as(ids), 0)
     return Rendering(
-        image[..., :3], alpha, depth, median_depth, normal, ids if geometry else None,
+        color, alpha, depth, median_depth, normal if geometry else None, ids if geometry else None,
         None if features is None else blended, hits > 0, screen_offsets,
     )  # fmt: skip
 
 
 class _Blended(NamedTuple):
-    """What the kernels make of one picture: `image` (h, w, 3 or 7) is colour and, with geometry, the sums over weights
-    of depth and normal; `features` (h, w, c); `ids` (h, w), -1 where T does not cross one half."""
+    """What the kernels make of one picture; `summed_depth` is the sum of weight and depth; it, `normal` and `ids` are
+    empty without geometry."""
 
-    image: torch.Tensor
+    color: torch.Tensor
     alpha: torch.Tensor
-    ids: torch.Tensor
+    summed_depth: torch.Tensor
+    normal: torch.Tensor
     features: torch.Tensor
+    ids: torch.Tensor
     hits: torch.Tensor
 
 
@@ -76,70 +78,46 @@ class _Rasterize(torch.autograd.Function):
         view, position, intrinsics, background, width, height, degree, antialiased, geometry,
     ):  # fmt: skip
         splats = [_array(tensor) for tensor in (means, log_scales, quaternions, opacity_logits, sh)]
-        camera = (
-            _array(view),
-            _array(position),
-            projection.lens_of(_array(intrinsics), width, height),
-        )
+        camera = _array(view), _array(position), projection.lens_of(_array(intrinsics), width, height)
         with exclusive:
             picture = _Picture(splats, camera, degree, antialiased, width, height)
-            channels = 7 if geometry else 3
-            behind = np.zeros(channels, np.float32)
+            kind, behind = ("geometry", np.zeros(8, np.float32)) if geometry else ("color", np.zeros(3, np.float32))
             behind[:3] = _array(background)
-            image, alpha, ids = picture.blend(picture.records, channels, behind)
+            image, seen, ids = picture.blend(kind, picture.records, behind)
             blended = np.empty((height, width, features.shape[1]), np.float32)
             values = _chunks(_array(features))
             for chunk, first in zip(values, range(0, features.shape[1], FEATURES), strict=True):
-                part = picture.blend(chunk, FEATURES, np.zeros(FEATURES, np.float32))[0]
+                part = picture.blend("features", chunk, np.zeros(FEATURES, np.float32))[0]
                 blended[..., first : first + FEATURES] = part[..., : features.shape[1] - first]
-        ctx.picture, ctx.image, ctx.alpha, ctx.values, ctx.blended = (
-            picture,
-            image,
-            alpha,
-            values,
-            blended,
-        )
-        outputs = _Blended(*(torch.from_numpy(array) for array in (image, alpha, ids, blended, picture.hits)))
+        ctx.picture, ctx.kind, ctx.behind, ctx.seen, ctx.values = picture, kind, behind, seen, values
+        alpha, depth = (image[..., 7], image[..., 3]) if geometry else (1 - seen[0], np.empty(0, np.float32))
+        arrays = image[..., :3], alpha, depth, image[..., 4:7], blended, ids, picture.hits
+        outputs = _Blended(*(torch.from_numpy(array) for array in arrays))
         ctx.mark_non_differentiable(outputs.ids, outputs.hits)
         return tuple(outputs)
 
     @staticmethod
-    def backward(ctx, to_image, to_alpha, _ids, to_features, _hits):  # pyright: ignore[reportIncompatibleMethodOverride]
-        picture = ctx.picture
-        to_image, to_alpha, to_features = (_array(tensor) for tensor in (to_image, to_alpha, to_features))
+    def backward(ctx, *outputs):  # pyright: ignore[reportIncompatibleMethodOverride]
+        picture, to = ctx.picture, _Blended(*outputs)
+        to_image, to_alpha, to_features = _array(to.color), _array(to.alpha), _array(to.features)
+        if ctx.kind == "geometry":
+            parts = to_image, _array(to.summed_depth)[..., None], _array(to.normal), to_alpha[..., None]
+            to_image, to_alpha = np.concatenate(parts, 2), np.zeros_like(to_alpha)
         with exclusive:
-            gradients = picture.blend_backward(picture.records, ctx.image, ctx.alpha, to_image, to_alpha)
+            gradients = picture.blend_backward(ctx.kind, picture.records, ctx.behind, ctx.seen, to_image, to_alpha)
             to_values = np.empty((len(picture.hits), to_features.shape[2]), np.float32)
-            nothing = np.zeros_like(to_alpha)
+            black, nothing = np.zeros(FEATURES, np.float32), np.zeros_like(to_alpha)
             for chunk, first in zip(ctx.values, range(0, to_features.shape[2], FEATURES), strict=True):
                 here = slice(first, first + FEATURES)
-                image, to_part = (
-                    _padded(ctx.blended[..., here]),
-                    _padded(to_features[..., here]),
-                )
-                part = picture.blend_backward(chunk, image, ctx.alpha, to_part, nothing)
+                to_part = _padded(to_features[..., here])
+                part = picture.blend_backward("features", chunk, black, ctx.seen, to_part, nothing)
                 gradients[:, : records.MOMENTS] += part[:, : records.MOMENTS]
                 to_values[:, here] = part[:, records.MOMENTS :][:, : to_features.shape[2] - first]
             to_splats, to_view, to_position, to_intrinsics = picture.project_backward(gradients)
-        to_background = np.einsum("hwc,hw->c", to_image[..., :3], 1 - ctx.alpha)
+        to_background = np.einsum("hwc,hw->c", to_image[..., :3], ctx.seen[0])
         to_offsets = gradients[:, :2].copy()
-        arrays = (
-            *to_splats,
-            to_values,
-            to_offsets,
-            to_view,
-            to_position,
-            to_intrinsics,
-            to_background,
-        )
-        return (
-            *(torch.from_numpy(array) for array in arrays),
-            None,
-            None,
-            None,
-            None,
-            None,
-        )
+        arrays = (*to_splats, to_values, to_offsets, to_view, to_position, to_intrinsics, to_background)
+        return *(torch.from_numpy(array) for array in arrays), None, None, None, None, None
 
 
 class _Picture:
@@ -147,12 +125,7 @@ class _Picture:
 
     def __init__(self, splats, camera, degree: int, antialiased: bool, width: int, height: int) -> None:
         n = len(splats[0])
-        self.splats, self.camera, self.degree, self.antialiased = (
-            splats,
-            camera,
-            degree,
-            antialiased,
-        )
+        self.splats, self.camera, self.degree, self.antialiased = splats, camera, degree, antialiased
         self.size = (height, width)
         self.columns, rows = -(-width // TILE), -(-height // TILE)
         self.records = np.empty((n, records.RECORD), np.float32)
@@ -168,24 +141,25 @@ class _Picture:
         self.dealt, self.bounds = tiles.deal(np.diff(self.starts), numba.get_num_threads())
         self.done = np.empty(len(self.starts) - 1, np.int32)
 
-    def blend(self, values: np.ndarray, channels: int, background: np.ndarray):
-        """The channels (h, w, channels), alpha and the ids at the median; `background` is seen behind."""
-        image = np.empty((*self.size, channels), np.float32)
-        alpha = np.empty(self.size, np.float32)
-        ids = np.full(self.size if channels == 7 else (0, 0), -1, np.int32)
-        _FORWARD[channels](
+    def blend(self, kind: str, values: np.ndarray, background: np.ndarray):
+        """The channels (h, w, channels) over `background`; the T that is left and the place of the last Gaussian that
+        counted, (2, h, w); the ids at the median."""
+        image = np.empty((*self.size, len(background)), np.float32)
+        seen = np.empty((2, *self.size), np.float32)
+        ids = np.full(self.size if kind == "geometry" else (0, 0), -1, np.int32)
+        _KERNELS[kind][0](
             self.records, values, self.starts, self.pairs, self.dealt, self.bounds, self.columns, background, image,
-            alpha, ids, self.done,
+            *seen, ids, self.done,
         )  # fmt: skip
-        return image, alpha, ids
+        return image, seen, ids
 
-    def blend_backward(self, values, image, alpha, to_image, to_alpha) -> np.ndarray:
+    def blend_backward(self, kind: str, values, background, seen, to_image, to_alpha) -> np.ndarray:
         """Gradients of the records' moments and of the values, (n, MOMENTS + channels)."""
-        channels = image.shape[2]
+        channels = to_image.shape[2]
         per_hit = np.empty((len(self.pairs), records.MOMENTS + channels), np.float32)
         dealt, bounds = tiles.deal(self.done.astype(np.int64), numba.get_num_threads())
-        _BACKWARD[channels](
-            self.records, values, self.starts, self.pairs, dealt, bounds, self.columns, image, alpha,
+        _KERNELS[kind][1](
+            self.records, values, self.starts, self.pairs, dealt, bounds, self.columns, background, *seen,
             to_image, to_alpha, self.done, per_hit,
         )  # fmt: skip
         sums = np.empty((len(self.hits), per_hit.shape[1]), np.float32)
@@ -195,30 +169,22 @@ class _Picture:
     def project_backward(self, gradients: np.ndarray):
         """Gradients of the splats' arrays, of the view (4, 4), the camera's position and the intrinsics (3, 3)."""
         to_splats = [np.zeros_like(array) for array in self.splats]
-        to_camera = np.zeros((-(-len(self.hits) // projection.CHUNK), projection_backward.CAMERA), np.float32)
+        to_camera = np.zeros((-(-len(self.hits) // projection.CHUNK), projection_backward.CAMERA))
         projection_backward.project_backward(
             *self.splats, self.degree, *self.camera, self.antialiased, self.records, self.hits, gradients,
             *to_splats, to_camera,
         )  # fmt: skip
-        total = to_camera.sum(0, dtype=np.float64).astype(np.float32)
-        to_view, to_intrinsics = (
-            np.zeros((4, 4), np.float32),
-            np.zeros((3, 3), np.float32),
-        )
+        total = to_camera.sum(0).astype(np.float32)
+        to_view, to_intrinsics = np.zeros((4, 4), np.float32), np.zeros((3, 3), np.float32)
         to_view[:3] = total[:12].reshape(3, 4)
         to_intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]] = total[15:]
         return to_splats, to_view, total[12:15], to_intrinsics
 
 
-_FORWARD = {
-    3: blending.forward_color,
-    7: blending.forward_geometry,
-    FEATURES: blending.forward_features,
-}
-_BACKWARD = {
-    3: blending_backward.backward_color,
-    7: blending_backward.backward_geometry,
-    FEATURES: blending_backward.backward_features,
+_KERNELS = {
+    "color": (blending.forward_color, blending_backward.backward_color),
+    "geometry": (blending.forward_geometry, blending_backward.backward_geometry),
+    "features": (blending.forward_features, blending_backward.backward_features),
 }
 
 

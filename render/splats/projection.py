@@ -5,8 +5,7 @@ c = W m + t = (x, y, z), and the lens takes c to the pixel (fx x/z + cx, fy y/z 
 
     J = [[fx/z, 0, -fx u/z], [0, fy/z, -fy v/z]],   u = x/z, v = y/z, kept near the picture (`lens_of`).
 
-With T = J W and the footprint P = T R S the covariance in the picture is P P^T + 0.3 I (the blur of a pixel), its
-inverse the conic [[A, B], [B, C]].
+With T = J W and the footprint P = T R S the covariance in the picture is P P^T + 0.3 I (the blur of a pixel).
 
 A user's file may hold anything: a Gaussian that cannot be seen, or any of whose numbers is not finite, gets no hits.
 """
@@ -24,15 +23,16 @@ from render.splats.records import (
     CENTER_X,
     CENTER_Y,
     COLOR,
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
-    COVARIANCE_XX,
-    COVARIANCE_YY,
+    CONIC_A,
+    CONIC_K,
+    CONIC_R,
     DEPTH,
     LOG_255,
     LOG_OPACITY,
     NORMAL,
+    ONE,
+    REST_X,
+    REST_Y,
     TILE,
 )
 from render.splats.vectors import cross, dot, minus, row, scaled, times
@@ -64,7 +64,7 @@ def project(
             if not (z > NEAR and z < LARGEST and abs(opacity_logits[i]) < LARGEST):
                 continue
             axes, scales = axes_of(quaternions, i), scales_of(log_scales, i)
-            footprint = footprint_of(plane_of(x, y, z, lens, view), axes, scales)
+            footprint = footprint_of(plane_of(F(x), F(y), F(z), lens, view), axes, scales)
             touched = _project_shape(x, y, z, opacity_logits[i], footprint, lens, size, antialiased, records, boxes, i)
             if touched == 0:
                 continue
@@ -99,7 +99,9 @@ def lens_of(intrinsics: np.ndarray, width: int, height: int) -> np.ndarray:
 
 @kernel(fastmath=CAREFUL)
 def _project_shape(x, y, z, opacity_logit, footprint, lens, size, antialiased, records, boxes, i):
-    """Centre, conic, opacity and depth of record i, and its box of tiles; returns how many tiles it touches."""
+    """Centre, conic, opacity and depth of record i, and its box of tiles; returns how many tiles it touches.
+
+    x, y, z are float64."""
     sharp_xx, sharp_xy, sharp_yy, sharp_det = covariance(footprint[0], footprint[1])
     xx, yy = sharp_xx + BLUR, sharp_yy + BLUR
     det = sharp_det + BLUR * (sharp_xx + sharp_yy) + BLUR * BLUR
@@ -109,18 +111,15 @@ def _project_shape(x, y, z, opacity_logit, footprint, lens, size, antialiased, r
     twice_reach = F(2) * (log_opacity + LOG_255)  # the squared Mahalanobis distance at which alpha is 1/255
     if not twice_reach > F(0):
         return 0
-    center_x, center_y = lens[0] * x / z + lens[2], lens[1] * y / z + lens[3]
+    exact_x, exact_y = lens[0] * x / z + lens[2], lens[1] * y / z + lens[3]
+    center_x, center_y = F(exact_x), F(exact_y)
     touched = _fill_box(center_x, center_y, math.sqrt(twice_reach * xx), math.sqrt(twice_reach * yy), size, boxes, i)
     if touched == 0:
         return 0
     records[i, CENTER_X], records[i, CENTER_Y] = center_x, center_y
-    records[i, CONIC_XX], records[i, CONIC_XY], records[i, CONIC_YY] = (
-        yy / det,
-        -sharp_xy / det,
-        xx / det,
-    )
-    records[i, LOG_OPACITY], records[i, DEPTH] = log_opacity, z
-    records[i, COVARIANCE_XX], records[i, COVARIANCE_YY] = xx, yy
+    records[i, REST_X], records[i, REST_Y] = exact_x - np.float64(center_x), exact_y - np.float64(center_y)
+    records[i, CONIC_A], records[i, CONIC_K], records[i, CONIC_R] = yy / det, -sharp_xy / yy, F(1) / yy
+    records[i, LOG_OPACITY], records[i, DEPTH], records[i, ONE] = log_opacity, z, F(1)
     return touched
 
 
@@ -158,21 +157,19 @@ def _fill_color(sh, i, degree, basis, records):
 def _is_finite(records, i):
     """Whether the numbers of record i are finite, and not so large that sums of them would not be."""
     total = F(0)
-    for k in range(LOG_OPACITY + 1):
-        total += abs(records[i, k])
-    for k in range(COLOR, COVARIANCE_YY + 1):
+    for k in range(NORMAL + 3):
         total += abs(records[i, k])
     return total < LARGEST
 
 
 @kernel(fastmath=CAREFUL)
 def camera_coordinates(view, means, i):
-    """c = W m + t."""
-    mean = row(means, i)
+    """c = W m + t in float64: far from the world's origin W m and t cancel."""
+    mx, my, mz = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
     return (
-        dot(row(view, 0), mean) + view[0, 3],
-        dot(row(view, 1), mean) + view[1, 3],
-        dot(row(view, 2), mean) + view[2, 3],
+        view[0, 0] * mx + view[0, 1] * my + view[0, 2] * mz + view[0, 3],
+        view[1, 0] * mx + view[1, 1] * my + view[1, 2] * mz + view[1, 3],
+        view[2, 0] * mx + view[2, 1] * my + view[2, 2] * mz + view[2, 3],
     )
 
 

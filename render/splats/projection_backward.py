@@ -28,9 +28,9 @@ from render.splats.records import (
     CENTER_X,
     CENTER_Y,
     COLOR,
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
+    CONIC_A,
+    CONIC_K,
+    CONIC_R,
     LOG_OPACITY,
     MOMENTS,
 )
@@ -50,7 +50,7 @@ def project_backward(
 ):  # fmt: skip
     """From `gradients` of the records (n, MOMENTS + channels) to those of the Gaussians, `to_...`, zeros before.
 
-    Channels are the colour's 3, or 7 with depth and normal. `to_camera` (chunks, CAMERA) gets each chunk's sums.
+    Channels are the colour's 3, or 8 with depth, normal and alpha. `to_camera` (chunks, CAMERA) gets each chunk's sums.
     """
     n = means.shape[0]
     geometry = gradients.shape[1] > MOMENTS + 3
@@ -60,6 +60,7 @@ def project_backward(
             if hits[i] == 0:
                 continue
             x, y, z = camera_coordinates(view, means, i)
+            x, y, z = F(x), F(y), F(z)
             axes, scales, plane = axes_of(quaternions, i), scales_of(log_scales, i), plane_of(x, y, z, lens, view)
             footprint = footprint_of(plane, axes, scales)
             direction, inverse_distance = direction_of(means, i, position)
@@ -87,22 +88,21 @@ def project_backward(
 def _footprint_gradient(records, gradients, i, footprint, antialiased):
     """From the conic (and, antialiased, the opacity) to the rows of the footprint P."""
     p_x, p_y = footprint
-    a, b, c = records[i, CONIC_XX], records[i, CONIC_XY], records[i, CONIC_YY]
-    ga, gb, gc = gradients[i, CONIC_XX], F(0.5) * gradients[i, CONIC_XY], gradients[i, CONIC_YY]
-    # Q = cov^-1: to cov = -Q (to Q) Q, all symmetric
-    ua, ub, va, vb = a * ga + b * gb, a * gb + b * gc, b * ga + c * gb, b * gb + c * gc
-    xx, xy, yy = -(ua * a + ub * b), -(ua * b + ub * c), -(va * b + vb * c)
+    a, k, r = records[i, CONIC_A], records[i, CONIC_K], records[i, CONIC_R]
+    # A = 1 / (cov_xx + K cov_xy), K = -cov_xy / cov_yy, R = 1 / cov_yy, cov = P P^T + 0.3 I
+    to_xx, to_k, to_yy = -a * a * gradients[i, CONIC_A], -r * gradients[i, CONIC_K], -r * r * gradients[i, CONIC_R]
+    along = plus(p_x, scaled(k, p_y))
+    to_p_x = plus(scaled(F(2) * to_xx, along), scaled(to_k, p_y))
+    to_p_y = plus(scaled(k, to_p_x), plus(scaled(to_k, along), scaled(F(2) * to_yy, p_y)))
     if antialiased:
         # log of the compensation = (log det(P P^T) - log det(cov)) / 2, and d log det(M) = M^-1
         sharp_xx, sharp_xy, sharp_yy, sharp_det = covariance(p_x, p_y)
-        half = F(0.5) * gradients[i, LOG_OPACITY]
-        xx += half * (sharp_yy / sharp_det - a)
-        xy += half * (-sharp_xy / sharp_det - b)
-        yy += half * (sharp_xx / sharp_det - c)
-    return (
-        scaled(F(2), plus(scaled(xx, p_x), scaled(xy, p_y))),
-        scaled(F(2), plus(scaled(xy, p_x), scaled(yy, p_y))),
-    )
+        to_log = gradients[i, LOG_OPACITY]
+        xx, xy = to_log * (sharp_yy / sharp_det - a), to_log * (-sharp_xy / sharp_det - a * k)
+        yy = to_log * (sharp_xx / sharp_det - (a * k * k + r))
+        to_p_x = plus(to_p_x, plus(scaled(xx, p_x), scaled(xy, p_y)))
+        to_p_y = plus(to_p_y, plus(scaled(xy, p_x), scaled(yy, p_y)))
+    return to_p_x, to_p_y
 
 
 @kernel(fastmath=CAREFUL)
