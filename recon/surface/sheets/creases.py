@@ -33,7 +33,9 @@ def with_creases(mesh: Mesh, field: SheetField) -> Mesh:
     planes = field.neighbours[nearest]
     offset = field.points[planes] - vertices[beside, None]
     axes = field.axes[planes]
-    weight = np.exp(-0.5 * (offset**2).sum(2) / (WIDTH * spacing[:, None]) ** 2)
+    square = (offset**2).sum(2)
+    square -= square.min(1, keepdims=True)  # far from all samples the nearest counts; its weight is no zero
+    weight = np.exp(-0.5 * square / (WIDTH * spacing[:, None]) ** 2)
     weight /= weight.sum(1, keepdims=True)
     height = (axes * offset).sum(2)
     matrix = np.swapaxes(axes * weight[..., None], 1, 2) @ axes
