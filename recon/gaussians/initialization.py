@@ -80,12 +80,13 @@ def known_points(
 
 
 def far_points(
-    count: int, cameras: Sequence[Camera], rng: np.random.Generator
+    count: int, cameras: Sequence[Camera], up: Float[np.ndarray, "3"], rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Grey points beyond the content that the cameras look towards, ever sparser with the distance: for the sky and
-    whatever else lies far behind."""
+    """Grey points beyond the content, ever sparser with the distance, for the sky and whatever else lies far behind:
+    along `count` rays of the cameras, of which those below the horizon are left out. They end on the ground, and
+    measured on photos straight down far points cost a decibel."""
     which = rng.integers(0, len(cameras), count)
-    points = np.empty((count, 3))
+    points, above = np.empty((count, 3)), np.zeros(count, bool)
     for k, camera in enumerate(cameras):
         own = which == k
         u, v = rng.uniform(0, camera.width, own.sum()), rng.uniform(0, camera.height, own.sum())
@@ -94,4 +95,5 @@ def far_points(
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
         nearest = np.sqrt(3) + np.linalg.norm(camera.position)
         points[own] = camera.position + rays * nearest * FARTHEST ** rng.random((own.sum(), 1))
-    return points, np.full((count, 3), 0.5)
+        above[own] = rays @ up > 0
+    return points[above], np.full((above.sum(), 3), 0.5)

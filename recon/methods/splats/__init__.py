@@ -52,7 +52,8 @@ class SplatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     random_points: Count = 10_000
     """How many Gaussians are there at the beginning where no points are known."""
     far_points: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """How many more begin far behind, for the sky; by default a tenth, and none where photos have alpha or masks."""
+    """Along how many rays more begin far behind, for the sky, where they lead above the horizon; by default a tenth of
+    the others, and none where photos have alpha or masks."""
     background: Literal["auto", "white", "black", "random"] = "auto"
     """What lies behind everything; auto is white where the photos have alpha, else black."""
     exposure: bool = False
@@ -141,7 +142,8 @@ def _initial(views: Views, targets: Targets, frame: Frame, config: SplatsConfig,
     far = config.far_points
     if far is None:
         far = 0 if targets.have_alpha or targets.are_masked else len(points) // 10
-    beyond, grey = far_points(min(far, config.gaussians - len(points)), targets.cameras, rng)
+    up = frame.rotation.T @ np.asarray(views.up)
+    beyond, grey = far_points(min(far, config.gaussians - len(points)), targets.cameras, up, rng)
     points, colors = np.concatenate([points, beyond]), np.concatenate([colors, grey])
     return gaussians_at(points, colors, config.sh_degree, config.antialiased)
 

@@ -246,9 +246,13 @@ def test_gaussians_begin_as_large_as_the_distance_of_their_neighbours_and_in_the
 
 def test_the_background_begins_behind_everything_and_in_view():
     cameras = ring()
-    points, _ = far_points(300, cameras, np.random.default_rng(0))
-    assert (np.linalg.norm(points, axis=1) > np.sqrt(3)).all()
-    inside = np.zeros(300, bool)
+    up = np.array([0.0, 0, 1])
+    points, _ = far_points(300, cameras, up, np.random.default_rng(0))
+    assert 0 < len(points) < 150 and (np.linalg.norm(points, axis=1) > np.sqrt(3)).all()
+    assert (points[:, 2] > min(camera.position[2] for camera in cameras)).all()  # above the horizon
+    downwards = [camera((0, 0.01, 4.0), target=(0, 0, 0))]
+    assert not len(far_points(300, downwards, up, np.random.default_rng(0))[0])
+    inside = np.zeros(len(points), bool)
     for one in cameras:
         pixels, depth = one.project(points)
         inside |= (depth > 0) & (np.abs(pixels - 32) <= 32).all(1)
