@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
-LARGEST = 200_000_000  # pixels: more than any camera's, few enough for memory
+LARGEST = 178_000_000  # pixels: few enough for memory, and for Pillow, which refuses a little more by itself
+LARGEST_SIDE = 1 << 20
 COLORED = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
 MANY_COLORS = 1024  # more than label maps with smoothed edges usually have
 ORIENTATION = 0x0112  # EXIF
@@ -58,6 +59,11 @@ def mask_beside(file: Path) -> Path | None:
     places = [folder / masks for folder in (file.parent, file.parent.parent) for masks in MASK_FOLDERS]
     masks = [place / name for place in places for name in (f"{file.name}.png", f"{file.stem}.png")]
     return next((mask for mask in masks if mask.is_file() and mask != file), None)
+
+
+def may_be_sides(width: float, height: float) -> bool:
+    """Whether a picture may have so many pixels across and down, by what a file says of it."""
+    return 1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE
 
 
 def have_same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -179,16 +185,18 @@ def opened(file: Path) -> Iterator[Image]:
     """
     from PIL import Image
 
-    problems = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, Image.DecompressionBombError)
+    problems = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError)
     with failures_named(file), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd tags, and of sizes that are checked below
         try:
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > LARGEST:
-                    raise UserError(f"{file}: {image.width} x {image.height} pixels are more than a camera takes")
+                    raise Image.DecompressionBombError
                 yield image
         except Image.UnidentifiedImageError as problem:
             raise UserError(f"{file}: is no picture that can be read; JPEG, PNG, TIFF, WebP and BMP can") from problem
+        except Image.DecompressionBombError as problem:
+            raise UserError(f"{file}: has more pixels than are read of a picture, {LARGEST:,}; reduce it") from problem
         except problems as problem:
             raise UserError(f"{file}: is no sound picture ({plain(problem).rstrip('.')}); save it anew") from problem
 

@@ -28,6 +28,7 @@ from numba import njit
 from recon.distortion import Lens, pinhole
 from recon.errors import UserError
 from recon.formats.untrusted import are_coordinates, failures_named, plain
+from recon.images import may_be_sides
 
 MODELS = {  # by COLMAP's numbers: name and count of parameters
     **{0: ("SIMPLE_PINHOLE", 3), 1: ("PINHOLE", 4), 2: ("SIMPLE_RADIAL", 4), 3: ("RADIAL", 5), 4: ("OPENCV", 8)},
@@ -39,7 +40,6 @@ MODELS = {  # by COLMAP's numbers: name and count of parameters
 PARAMETERS = dict(MODELS.values())
 LONGEST_NAME = 4096
 POINT = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")])
-LARGEST_SIDE = 1 << 20
 
 
 class ColmapImage(NamedTuple):
@@ -115,7 +115,7 @@ def _bends(model: str, rest: tuple[float, ...]) -> dict[str, Any]:
 
 def _checked_lens(file: Path, camera: int, model: str, width: int, height: int, parameters: tuple[float, ...]) -> Lens:
     """The lens of a camera that a file describes."""
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+    if not may_be_sides(width, height):
         raise UserError(f"{file}: camera {camera} has {width} x {height} pixels; both sides must be positive")
     lens = lens_of(model, width, height, parameters)
     if lens is None:

@@ -17,6 +17,7 @@ from recon.formats.camera_poses import inverse, rigid
 from recon.formats.numpy_arrays import read_array
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, images_in_order, views_of
+from recon.images import may_be_sides
 from recon.inputs import Views
 
 FOLDERS = ("images", "images_2", "images_4", "images_8", "")
@@ -43,7 +44,7 @@ def read(path: Path, options: ViewOptions) -> Views:
         columns = row[:15].reshape(3, 5)
         down, right, backward, position, (height, width, focal) = columns.T
         matrix = rigid(np.stack([right, down, -backward, position], axis=1), f"{file}: the pose in row {number}")
-        if not (1 <= min(width, height) and max(width, height) < 1 << 20):
+        if not may_be_sides(width, height):
             raise UserError(f"{file}: row {number} has an image of {width:g} x {height:g} pixels")
         lens = pinhole(int(width), int(height), focal, focal, width / 2, height / 2)
         posed.append(PosedImage(folder.name_of(picture), picture, lens, inverse(matrix)))

@@ -24,6 +24,7 @@ from recon.formats.camera_poses import inverse, rigid
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import plain, read_whole
+from recon.images import may_be_sides
 from recon.inputs import Views
 
 FOLDERS = ("", "images", "photos", "image")
@@ -103,7 +104,7 @@ def _lens(file: Path, sensor: ElementTree.Element) -> Lens | None:
 
     sizes = (resolution.get("width"), resolution.get("height")) if resolution is not None else (None, None)
     width, height = (int(_numbers(size or "0", 1, where)[0]) for size in sizes)
-    if not (0 < width < 1 << 20 and 0 < height < 1 << 20):
+    if not may_be_sides(width, height):
         raise UserError(f"{where} has a resolution of {width} x {height} pixels; both must be positive")
     if number("p3") or number("p4"):
         raise UserError(f"{where} has tangential terms p3 and p4; optimize the cameras without them")

@@ -18,6 +18,7 @@ from recon.errors import UserError
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import LARGEST_COORDINATE, are_coordinates, plain, read_whole
+from recon.images import may_be_sides
 from recon.inputs import PointCloud, Views
 
 LARGEST_FILE = 1 << 30
@@ -116,7 +117,7 @@ def _lens(file: Path, name: str, camera: CameraEntry) -> Lens:
         )
     fx, fy = camera.focal_x or camera.focal or 0.0, camera.focal_y or camera.focal_x or camera.focal or 0.0
     width, height = camera.width, camera.height
-    if not (0 < width < 1 << 20 and 0 < height < 1 << 20 and fx > 0 and fy > 0):
+    if not (may_be_sides(width, height) and fx > 0 and fy > 0):
         raise UserError(f"{file}: width, height and focal length of the camera {plain(name, 60)} must be positive")
     size = max(width, height)
     cx, cy = size * camera.c_x + width / 2, size * camera.c_y + height / 2

@@ -20,12 +20,13 @@ from recon.formats.camera_poses import OPENGL, inverse, rigid
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, files_in, views_of
 from recon.formats.untrusted import plain, read_whole
+from recon.images import LARGEST_SIDE
 from recon.inputs import Views
 
 BLURRED = 25.0
 MILLIMETRE = 1e-3
 SUFFIXES = (".jpg", ".jpeg", ".png")
-Pixels = Annotated[int, msgspec.Meta(gt=0, le=1 << 20)]
+Pixels = Annotated[int, msgspec.Meta(gt=0, le=LARGEST_SIDE)]
 
 
 class KeyframeCamera(msgspec.Struct):

@@ -18,6 +18,7 @@ from recon.formats.camera_poses import OPENGL, inverse
 from recon.formats.options import ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import are_coordinates, plain, read_whole
+from recon.images import may_be_sides
 from recon.inputs import Views
 from recon.rotations import rotation_matrices
 
@@ -51,7 +52,7 @@ def read(path: Path, options: ViewOptions) -> Views:
     wxyz = np.stack([w, x, y, z], axis=1)
     if not are_coordinates(poses) or (np.linalg.norm(wxyz, axis=1) < 1e-6).any():
         raise UserError(f"{file}: a pose in it is no quaternion x, y, z, w with a position")
-    if not (0 < metadata.w < 1 << 20 and 0 < metadata.h < 1 << 20):
+    if not may_be_sides(metadata.w, metadata.h):
         raise UserError(f"{file}: has pictures of {metadata.w} x {metadata.h} pixels; both must be positive")
     each = metadata.perFrameIntrinsicCoeffs
     if each and len(each) != len(poses):

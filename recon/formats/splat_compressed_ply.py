@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8, UInt32
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.ply_elements import PlyFile, read_ply
-from recon.formats.splat_codes import LOGITS, from_smallest_three, smallest_three, to_bytes
+from recon.formats.splat_codes import LOGITS, SQRT2, from_smallest_three, smallest_three, to_bytes
 from recon.formats.splat_ply import frame_said, header_start, said_antialiased
 from recon.formats.splats import placed
 from recon.gaussians.harmonics import DC
@@ -50,7 +50,7 @@ def read(path: Path) -> Scene:
     color = _fractions(colors >> 8, COLORS)
     if "min_r" in file.tables["chunk"]:
         color = _between(file, path, "color", color)
-    others = (_fractions(rotations, (10, 10, 10)) - 0.5) * np.float32(np.sqrt(2))
+    others = (_fractions(rotations, (10, 10, 10)) - 0.5) * SQRT2
     gaussians = Gaussians(
         means=_between(file, path, "place", _fractions(places, PLACES)),
         log_scales=_between(file, path, "scale", _fractions(scales, PLACES)),
@@ -83,7 +83,7 @@ def write(scene: Scene, path: Path) -> None:
         chunk = np.arange(len(values)) // CHUNK
         packed[name] = _packed((values - low[chunk]) / span[chunk], bits)
     largest, others = smallest_three(gaussians.quaternions)
-    rotation = largest.astype(np.uint32) << 30 | _packed(others / np.float32(np.sqrt(2)) + 0.5, (10, 10, 10))
+    rotation = largest.astype(np.uint32) << 30 | _packed(others / SQRT2 + 0.5, (10, 10, 10))
     color = packed["color"] << 8 | to_bytes(255 * gaussians.opacities)
     vertices = np.stack([packed["position"], rotation, packed["scale"], color], axis=1)
     rest = to_bytes(np.floor(32 * gaussians.sh[:, 1:].transpose(0, 2, 1).reshape(len(gaussians), -1) + 128))

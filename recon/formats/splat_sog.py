@@ -28,7 +28,7 @@ from jaxtyping import Float32, Int, UInt8
 
 from recon.errors import UserError
 from recon.files import replacing
-from recon.formats.splat_codes import LOGITS, from_smallest_three, smallest_three, to_bytes
+from recon.formats.splat_codes import LOGITS, SQRT2, from_smallest_three, smallest_three, to_bytes
 from recon.formats.splat_palette import codebook, palette
 from recon.formats.splats import SOG_META as META
 from recon.formats.splats import Y_DOWN, check_memory, turned
@@ -107,7 +107,7 @@ def _encoded(gaussians: Gaussians, meta: dict[str, Any]) -> dict[str, UInt8[np.n
     images = {
         "means_l": _image(steps & 255),
         "means_u": _image(steps >> 8),
-        "quats": _image(to_bytes(255 * (others * np.sqrt(2) + 1) / 2), 252 + largest),
+        "quats": _image(to_bytes(255 * (others * SQRT2 + 1) / 2), 252 + largest),
         "scales": _image(scale_codes),
         "sh0": _image(color_codes, to_bytes(255 * gaussians.opacities)),
     }
@@ -201,7 +201,7 @@ def _means(
 
 def _quaternions(pixels: UInt8[np.ndarray, "n 4"]) -> Float32[np.ndarray, "n 4"]:
     """Pixels without a valid tag in alpha stand for no rotation."""
-    others = (pixels[:, :3] / np.float32(255) * 2 - 1) / np.float32(np.sqrt(2))
+    others = (pixels[:, :3] / np.float32(255) * 2 - 1) / SQRT2
     tagged = pixels[:, 3] >= 252
     quaternions = from_smallest_three(np.where(tagged, pixels[:, 3].astype(int) - 252, 0), others)
     return np.where(tagged[:, None], quaternions, IDENTITY)

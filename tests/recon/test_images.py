@@ -147,11 +147,12 @@ def test_broken_pictures_are_one_sentence(tmp_path: Path) -> None:
 
 def test_a_picture_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
     content = bytearray(png16(np.zeros((2, 2, 3), np.uint16)))
-    content[16:24] = struct.pack(">II", 60000, 60000)
-    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-    (tmp_path / "bomb.png").write_bytes(content)
-    with pytest.raises(UserError, match="bomb.png"):
-        read_image(tmp_path / "bomb.png")
+    for sides in ((60000, 60000), (17850, 10000), (16000, 12000)):
+        content[16:24] = struct.pack(">II", *sides)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+        (tmp_path / "bomb.png").write_bytes(content)
+        with pytest.raises(UserError, match="bomb.png: has more pixels than are read of a picture, 178,000,000"):
+            read_image(tmp_path / "bomb.png")
 
 
 def test_photos_are_told_from_label_maps(tmp_path: Path) -> None:
