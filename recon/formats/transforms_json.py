@@ -30,7 +30,7 @@ from recon.formats.labels import label_table
 from recon.formats.options import PointOptions, ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import MAX_TEXT_BYTES, plain, read_whole
-from recon.images import examine
+from recon.images import examine, may_be_sides
 from recon.inputs import BACKGROUND, Label, PointCloud, Views
 
 SPLIT = ("train", "val", "test")
@@ -175,7 +175,7 @@ def _lens(file: Path, frame: FrameEntry, content: TransformsFile, picture: Path 
         return np.nan if value is None else value
 
     width, height = told("w"), told("h")
-    if not (width >= 1 and height >= 1):
+    if not may_be_sides(width, height):
         width, height = examine(picture)[:2] if picture is not None else (1, 1)
     fx = told("fl_x")
     fx = width / 2 / np.tan(told("camera_angle_x") / 2) if np.isnan(fx) else fx

@@ -64,12 +64,12 @@ class PoseReport(msgspec.Struct, frozen=True):
     def lines(self) -> list[str]:
         """The report for a terminal, photos that are left out each with its reason."""
         total = len(self.photos)
-        lines = [
-            f"{self.registered} of {total} photos have a camera: {self.points:,} points, "
-            f"{self.reprojection_error:.2f} px mean reprojection error, {self.cpu_seconds:.0f} CPU s."
-        ]
+        found = f": {self.points:,} points, {self.reprojection_error:.2f} px mean reprojection error"
+        how = found if self.registered else ""
+        lines = [f"{self.registered} of {total} photos have a camera{how}, {self.cpu_seconds:.0f} CPU s."]
         if self.attempts > 1:
-            lines.append(f"{self.attempts} attempts were made; the best with {self.attempt}.")
+            best = f"; the best with {self.attempt}" if self.registered else ""
+            lines.append(f"{self.attempts} attempts were made{best}.")
         if len(self.models) > 1 and self.registered < total:
             lines.append(f"The photos fall into models of {', '.join(map(str, self.models))}; the largest is used.")
         if self.placement:
