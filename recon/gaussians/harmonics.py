@@ -17,7 +17,8 @@ __all__ = ["DC", "basis", "rotation_matrix"]
 
 def basis(directions: Float[np.ndarray, "n 3"], degree: int) -> Float64[np.ndarray, "n k"]:
     """The k = (degree + 1)^2 functions at these unit vectors."""
-    return np.stack(harmonics(*np.asarray(directions, np.float64).T, degree), axis=1)
+    x, y, z = np.asarray(directions, np.float64).T
+    return np.stack(harmonics(x, y, z, degree), axis=1)
 
 
 def rotation_matrix(rotation: Float[np.ndarray, "3 3"], degree: int) -> Float64[np.ndarray, "k k"]:

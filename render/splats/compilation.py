@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
@@ -51,6 +52,12 @@ class _PackageCache(FunctionCache):
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
         self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, _digest_of_package())
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple:
+        """Tells the variants of a kernel apart by the numbers in its closure; numba's own key holds the kernels in it
+        as well, which are other objects in every process, so that nothing would be found again."""
+        values = [cell.cell_contents for cell in self._py_func.__closure__ or ()]
+        return sig, codegen.magic_tuple(), tuple(int(value) for value in values if isinstance(value, int | np.integer))
 
 
 @functools.cache

@@ -64,7 +64,7 @@ def rasterize_slowly(
     )
 
     towards = torch.nn.functional.normalize(splats.means + turn.T @ shift, dim=-1)
-    basis = torch.stack(harmonics(*towards.unbind(-1), degree), -1)
+    basis = torch.stack(harmonics(towards[:, 0], towards[:, 1], towards[:, 2], degree), -1)
     color = torch.einsum("nk,nkc->nc", basis, splats.sh[:, : (degree + 1) ** 2]) + 0.5
     axis = splats.log_scales.argmin(1)
     normal = rotation[torch.arange(len(axis)), :, axis]
