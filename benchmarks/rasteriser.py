@@ -130,9 +130,9 @@ def against_gsplat(n: int, width: int, height: int) -> str:
 def _weights(alphas: torch.Tensor, ray_indices: torch.Tensor, n_rays: int) -> tuple[torch.Tensor, torch.Tensor]:
     """nerfacc's function for samples that stand ray by ray: transmittance times alpha, and transmittance."""
     through = torch.log1p(-alphas)
-    before = through.cumsum(0) - through
+    before = through.cumsum(0, dtype=torch.float64) - through  # over all rays: float32 would lose the digits
     firsts = torch.searchsorted(ray_indices, torch.arange(n_rays)).clamp_max(len(ray_indices) - 1)
-    transmittance = torch.exp(before - before[firsts][ray_indices])
+    transmittance = torch.exp(before - before[firsts][ray_indices]).float()
     return transmittance * alphas, transmittance
 
 
@@ -238,7 +238,7 @@ def memory(n: int, width: int, height: int) -> str:
     splats, view, intrinsics = garden(n, width, height)
     picture = picture_of(splats, view, intrinsics, width, height)
     trained = 4 * sum(tensor[0].numel() * 4 for tensor in splats)
-    records = picture.records.itemsize * (picture.records.shape[1] + 4) + picture.hits.itemsize + 8 + 4 * 9
+    records = picture.records[0].nbytes + picture.hits.itemsize + picture.slots.itemsize + 4 * 9
     hits = (picture.pairs.nbytes + 4 * 9 * len(picture.pairs)) / n
     return f"| memory for each of 50,000 Gaussians, Adam included | {trained + records + hits:.0f} bytes |"
 
