@@ -74,6 +74,8 @@ class ByGradient:
 
     def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
         kept = torch.sigmoid(splats.opacity_logits) > FAINT
+        if not kept.any():  # photos of nothing: there must be something to go on with
+            kept[0] = True
         score = torch.where(kept, self.gradients / self.seen.clamp(min=1), 0)
         survivors = int(kept.sum())
         added = max(0, min(wanted - survivors, int(MOST_GROWTH * survivors), int((score > 0).sum())))

@@ -135,6 +135,13 @@ def test_two_halves_have_the_mass_the_mean_and_the_covariance_of_the_whole():
         assert torch.allclose(ours, wanted, rtol=1e-5, atol=1e-7)
 
 
+def test_where_all_are_faint_one_stays_to_go_on_with():
+    gaussians = some_gaussians(5)
+    gaussians.opacity_logits[:] = -8
+    changed, _ = ByGradient(5, "cpu").change(to_splats(gaussians), 5, np.random.default_rng(0))
+    assert len(changed.means) == 1
+
+
 def test_growth_halves_those_that_ask_for_it_most_removes_the_faint_and_keeps_to_the_number():
     gaussians = some_gaussians(100)
     gaussians.opacity_logits[:10] = -8
