@@ -8,8 +8,8 @@
 One thread. Seconds are CPU time of the training alone: reading the pictures, compiling the kernels and rendering
 held-out views are not counted. A budget of seconds is turned into steps once, before the start. Random points, white
 background; `curve` is the PSNR of eight held-out views on the way, the last figures are those of all. Photos have the
-poses that lie beside them. Where the prototype's kernels lie beside the data, they are timed too (forward and backward
-of 50,000 Gaussians at 400x400): divide seconds by `machine` to get those of the machine on which they take 57 ms.
+poses that lie beside them. `calibration` is the milliseconds that a fixed amount of work took beside: seconds of two
+machines compare by their ratio to it.
 
     python benchmarks/splats.py --input nerf_chair --device cuda
 
@@ -25,7 +25,6 @@ for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +39,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from calibration import calibration_milliseconds
+
 from recon.formats import read
 from recon.formats.options import ViewOptions
 from recon.gaussians.evaluation import BLACK, WHITE, figures, scene_cameras
@@ -50,8 +51,6 @@ from recon.methods.splats import SplatsConfig, fit_to_minutes, gaussian_stage
 from recon.split import split
 
 DATA = Path(os.environ.get("RELIEF_DATA", ROOT.parent / "shared" / "data"))
-PROTOTYPE = DATA.parent / "prototypes" / "splats" / "time_it.py"
-PROTOTYPE_MILLISECONDS = 57.0  # on the machine of its published figures
 RUNS = (("nerf_chair", 60), ("nerf_chair", 180), ("nerf_chair", 600), ("obj_avocado", 60), ("obj_boombox", 60))
 PHOTOS = ("brighton_beach", "socketed_axe")
 CURVE = (0.1, 0.25, 0.5, 0.75)  # shares of the steps
@@ -72,17 +71,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     runs = RUNS if options.input is None else ((options.input, options.seconds),)
-    print("| input | machine | steps | Gaussians | s | PSNR | worst | SSIM | curve (s: PSNR) | ms a step, bare |")
+    print("| input | calibration | steps | Gaussians | s | PSNR | worst | SSIM | curve (s: PSNR) | ms a step, bare |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for name, seconds in runs:
         views = _views(name)
         config = msgspec.structs.replace(SplatsConfig.at(options.quality), density=options.density)
         _warmed(views, config, options.device)
-        machine = _machine()
+        calibration = calibration_milliseconds()
         if seconds is not None:
             config = fit_to_minutes(views, config, options.device, seconds / 60)
         run = _trained(views, config, options.seed, options.device)
-        print(_row(name, machine, run, options.pictures), flush=True)
+        print(_row(name, calibration, run, options.pictures), flush=True)
 
 
 class _Run(NamedTuple):
@@ -201,23 +200,14 @@ def _psnr(
     return found
 
 
-def _machine() -> float:
-    """How many times as long this machine takes now as that of the prototype's figures; 0 where it is not there."""
-    if not PROTOTYPE.exists():
-        return 0.0
-    command = [sys.executable, str(PROTOTYPE)]
-    words = subprocess.run(command, check=True, capture_output=True, text=True, cwd=PROTOTYPE.parent).stdout.split()
-    return (float(words[4]) + float(words[6])) / PROTOTYPE_MILLISECONDS
-
-
-def _row(name: str, machine: float, run: _Run, pictures: Path | None) -> str:
+def _row(name: str, calibration: float, run: _Run, pictures: Path | None) -> str:
     found = _psnr(run.stage, run.views, pictures=pictures)
     psnr, ssim = np.mean(found, axis=0)
     curve = ", ".join(f"{seconds:.0f}: {value:.1f}" for seconds, value in run.curve)
     step = "-" if run.stage.device == "cpu" else "{:.2f}, {:.2f}".format(*_milliseconds(run.stage))
     return (
-        f"| {name} | {machine:.2f} | {run.config.steps} | {len(run.stage.result())} | {run.seconds:.0f} | {psnr:.2f} "
-        f"| {min(value for value, _ in found):.2f} | {ssim:.4f} | {curve} | {step} |"
+        f"| {name} | {calibration:.1f} | {run.config.steps} | {len(run.stage.result())} | {run.seconds:.0f} "
+        f"| {psnr:.2f} | {min(value for value, _ in found):.2f} | {ssim:.4f} | {curve} | {step} |"
     )
 
 
