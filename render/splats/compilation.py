@@ -80,7 +80,8 @@ class _Announcement(event.Listener):
         self.said = False
 
     def on_start(self, event: event.Event) -> None:
-        if event.data and not self.said and event.data["dispatcher"].py_func.__module__.startswith(__package__ or ""):
+        ours = event.data and str(event.data["dispatcher"].py_func.__module__).startswith(__package__ or "")
+        if ours and not self.said:
             self.said = True
             log.warning("compiling kernels: about 20 seconds, once on this machine")
 
