@@ -109,6 +109,18 @@ def test_parallel_sheets_a_few_spacings_apart(gap):
     assert_near(mesh, shape, spacing)
 
 
+def test_scan_lines_far_apart_are_one_sheet():
+    """Points on a plane, along each line .3 of the distance that lines have."""
+    rng = np.random.default_rng(0)
+    line, along = np.meshgrid(np.arange(40.0), np.arange(0, 40, 0.3), indexing="ij")
+    along += 0.3 * rng.random((40, 1)) + 0.06 * rng.standard_normal(along.shape)
+    points = np.stack([along, line, np.zeros_like(line)], 2).reshape(-1, 3)
+    mesh = reconstructed(points)
+    topology = Topology(np.asarray(mesh.faces), len(mesh.vertices))
+    assert (topology.parts, topology.boundary_loops, topology.euler_number) == (1, 1, 1)
+    assert mesh.area == pytest.approx(40 * 40, rel=0.05)
+
+
 @pytest.mark.parametrize("shape", [uneven(clouds.sphere()), uneven(clouds.disc()), uneven(clouds.torus())], ids=by_name)
 def test_density_varying_twenty_to_one(shape):
     mesh = reconstructed(shape.cloud(2 * COUNT))
