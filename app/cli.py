@@ -7,6 +7,7 @@ stop by Ctrl-C 130 with the work saved.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 USAGE = """usage: relief COMMAND ...
@@ -53,6 +54,7 @@ def _status_of(name: str, arguments: list[str]) -> int:
     """Runs a command and turns how it ended into an exit status."""
     from recon.errors import UserError
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait for a kernel's end sleep, not spin
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         return _run(name, arguments)

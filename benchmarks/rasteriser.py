@@ -32,6 +32,8 @@ from scipy.spatial import cKDTree
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
+from calibration import calibration_milliseconds
+
 from render.splats import Splats, rasterize, tiles
 from render.splats.cpu import _Picture
 from render.splats.projection import lens_of
@@ -48,8 +50,7 @@ def main() -> None:
     trained = parser.parse_args().trained
     if not garden_file().is_file():
         sys.exit(f"{garden_file()} is missing: set RELIEF_DATA to the folder that holds {GARDEN}")
-    numbers = np.random.default_rng(0).random(4_000_000, np.float32)
-    print(f"calibration: e^-x of 4 million float32 {median_ms(lambda: np.exp(-numbers)):.1f} ms\n")
+    print(f"calibration: e^-x of 4 million float32 {calibration_milliseconds():.1f} ms\n")
     print("| Gaussians | picture | forward | backward | both | forward, geometry | backward, geometry |")
     print("|---|---|---|---|---|---|---|")
     for case in CASES:
