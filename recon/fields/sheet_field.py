@@ -9,6 +9,14 @@ sheet; the axes of its neighbours are turned to agree with n_r, those of other s
 with Gaussian weights w_i around the foot, so the three are found by a few fixed-point passes (compare Kolluri 2005,
 Oeztireli et al. 2009). A sheet on both sides of x, or one that cannot be oriented, is no obstacle: nothing is assumed
 beyond the neighbourhood.
+
+A mean of tangent planes lies outside a sphere of radius R, by sum w_i |p_i - foot|^2 / 2 R sum w_i. The chord from foot
+to p_i is perpendicular to n_i + n there, so
+
+    d(x) = (x - foot) . n + sum w_i (n_i + n) / 2 . (foot - p_i) / sum w_i
+
+has no such error. It is taken where the axes around the foot are nearly one: at a crease nothing is a sphere. Samples
+that have been noisy keep d(x) from above, since what curvature adds to it is far below what noise has left in n.
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ WIDTH = 0.7  # of the Gaussian, in spacings
 PASSES = 3
 SHEET_SLOPE, SHEET_GAP = 0.5, 0.5  # a sample is of the sheet within slope * distance + gap * spacing of its plane
 LEAST_AGREEMENT = 0.3  # |cos| between the axes of samples of one sheet
+BENT = 0.1  # 1 - |sum w_i n_i| / sum w_i, from which there is a crease and no sphere
 NEIGHBOURS = 20
 SIDEWAYS = 1.0  # how much more a step along the sheet counts than one off it, where a sheet is chosen
 
@@ -77,7 +86,7 @@ class SheetField:
 
     def on(self, reference: Int64[np.ndarray, "m"], queries: Float64[np.ndarray, "m 3"]) -> Local:
         """The sheet of the reference sample, seen from each query."""
-        found = _local(queries, reference, self.points, self.axes, self.spacing, self.neighbours)
+        found = _local(queries, reference, self.points, self.axes, self.spacing, self.neighbours, self.noise == 0)
         return Local(*found, np.zeros(len(queries)))
 
 
@@ -102,18 +111,20 @@ def _references(queries, nearest, points, axes, neighbours):
 
 
 @njit(cache=True, parallel=True)
-def _local(queries, reference, points, axes, spacing, neighbours):
+def _local(queries, reference, points, axes, spacing, neighbours, curved):
     """d, n, foot and reference of every query."""
     count = len(queries)
     distance, axis, foot = np.empty(count), np.empty((count, 3)), np.empty((count, 3))
     named = np.empty(count, np.int64)
     for q in prange(count):
-        distance[q], named[q] = _one(queries[q], reference[q], points, axes, spacing, neighbours, axis[q], foot[q])
+        distance[q], named[q] = _one(
+            queries[q], reference[q], points, axes, spacing, neighbours, curved, axis[q], foot[q]
+        )
     return distance, axis, foot, named
 
 
 @njit(cache=True)
-def _one(x, r, points, axes, spacing, neighbours, axis, foot):
+def _one(x, r, points, axes, spacing, neighbours, curved, axis, foot):
     """d and the sample nearest to the foot; fills axis and foot."""
     x0, x1, x2 = x[0], x[1], x[2]
     f0, f1, f2 = x0, x1, x2  # the running foot
@@ -129,6 +140,7 @@ def _one(x, r, points, axes, spacing, neighbours, axis, foot):
         base = (p0 - x0) ** 2 + (p1 - x1) ** 2 + (p2 - x2) ** 2 if k == 0 else 0.0
         weight, along = 1e-150, 0.0  # far from all samples it is the reference that counts; its square is no zero
         s0, s1, s2 = 1e-150 * r0, 1e-150 * r1, 1e-150 * r2
+        m0, m1, m2 = 1e-150 * (f0 - p0), 1e-150 * (f1 - p1), 1e-150 * (f2 - p2)
         closest, closest_at = np.inf, r
         for j in neighbours[r]:
             a0, a1, a2 = points[j, 0] - p0, points[j, 1] - p1, points[j, 2] - p2
@@ -144,6 +156,9 @@ def _one(x, r, points, axes, spacing, neighbours, axis, foot):
             e = axes[j, 0] * (x0 - points[j, 0]) + axes[j, 1] * (x1 - points[j, 1]) + axes[j, 2] * (x2 - points[j, 2])
             weight += w
             along += turned * e
+            m0 += w * (f0 - points[j, 0])
+            m1 += w * (f1 - points[j, 1])
+            m2 += w * (f2 - points[j, 2])
             s0 += turned * axes[j, 0]
             s1 += turned * axes[j, 1]
             s2 += turned * axes[j, 2]
@@ -152,12 +167,23 @@ def _one(x, r, points, axes, spacing, neighbours, axis, foot):
         d = along / weight
         length = np.sqrt(s0 * s0 + s1 * s1 + s2 * s2)
         n0, n1, n2 = s0 / length, s1 / length, s2 / length
+        if curved:
+            ahead = (x0 - f0) * n0 + (x1 - f1) * n1 + (x2 - f2) * n2
+            d += _curvature(d, ahead, length / weight, (m0 * n0 + m1 * n1 + m2 * n2) / weight)
         f0, f1, f2 = x0 - d * n0, x1 - d * n1, x2 - d * n2
         if k < PASSES - 1:
             r = closest_at if k > 0 else _nearest(points, neighbours[r], r, f0, f1, f2, r0, r1, r2, gap)
     axis[0], axis[1], axis[2] = n0, n1, n2
     foot[0], foot[1], foot[2] = f0, f1, f2
     return d, r
+
+
+@njit(cache=True)
+def _curvature(d, ahead, together, chord):
+    """What curvature adds to d: `ahead` is (x - foot) . n, `together` the length of the axes' mean, and `chord` the
+    mean of n . (foot - p_i)."""
+    smooth = max(0.0, 1 - (1 - together) / BENT)
+    return smooth * (ahead * (2 - together) + chord - d) / 2
 
 
 @njit(cache=True)
