@@ -19,7 +19,7 @@ from scipy.spatial import KDTree
 from recon.methods.levelset_udf.published_extraction import published_surface
 from render.raycasting import import_open3d
 
-PROTOTYPE = Path(os.environ.get("RELIEF_PROTOTYPE", DATA.parent / "prototypes" / "points"))
+PROTOTYPE = Path(os.environ.get("RELIEF_PROTOTYPE", "."))
 
 
 def alpha_shape(points: np.ndarray, noise: float) -> trimesh.Trimesh:
