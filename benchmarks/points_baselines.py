@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from points_inputs import DATA, spacing_of
+from points_inputs import spacing_of
 from scipy.spatial import KDTree
 
 from recon.methods.levelset_udf.published_extraction import published_surface
