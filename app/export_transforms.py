@@ -19,6 +19,7 @@ from recon.formats.ply_points import write_points
 from recon.gaussians.harmonics import DC
 from recon.inputs import PointCloud, View, Views
 from recon.scene import Scene
+from render.meshes import to_bytes
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 JPEG_QUALITY = 95
@@ -54,7 +55,7 @@ def known_points(scene: Scene, views: Views | None) -> PointCloud | None:
     if scene.gaussians is None:
         return None
     seen = scene.gaussians.subset(scene.gaussians.opacities > SEEN)
-    colors = np.rint(255 * np.clip(0.5 + DC * seen.sh[:, 0], 0, 1)).astype(np.uint8)
+    colors = to_bytes(0.5 + DC * seen.sh[:, 0])
     unit, up = scene.frame.unit, scene.frame.up
     return PointCloud(scene.frame.to_user(seen.means), colors=colors, unit=unit, up=up) if len(seen) else None
 

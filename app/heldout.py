@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 from recon.errors import UserError
 from recon.files import replacing
+from recon.image_metrics import likeness, photo_of
 from recon.inputs import View, Views
 from recon.scene import Scene, SceneCamera
 
@@ -33,12 +34,17 @@ class Comparison(NamedTuple):
 
 def comparisons(scene: Scene, views: Views) -> Iterator[Comparison]:
     """The held-out views that were rendered, each beside its photo, read one after the other."""
+    for view, rendered in _rendered(scene, views):
+        mask = None if view.mask is None else view.mask()
+        yield Comparison(view.name, rendered.astype(np.float32) / 255, photo_of(view), mask)
+
+
+def _rendered(scene: Scene, views: Views) -> Iterator[tuple[View, UInt8[np.ndarray, "h w 3"]]]:
+    """The held-out views that were rendered, and their pictures."""
     by_name = {view.name: view for view in views.views}
     for one in scene.cameras:
-        view = by_name.get(one.name)
-        if one.rendered is not None and view is not None:
-            mask = None if view.mask is None else view.mask()
-            yield Comparison(one.name, one.rendered.astype(np.float32) / 255, photo_of(view), mask)
+        if one.rendered is not None and one.name in by_name:
+            yield by_name[one.name], one.rendered
 
 
 def ground_of(input: object) -> tuple[float, float, float]:
@@ -49,26 +55,12 @@ def ground_of(input: object) -> tuple[float, float, float]:
     return WHITE
 
 
-def photo_of(view: View) -> Float32[np.ndarray, "h w 3"]:
-    """The view's image, on white where it is transparent."""
-    image = view.image().astype(np.float32) / 255
-    if image.shape[2] == 3:
-        return image
-    alpha = image[..., 3:]
-    return image[..., :3] * alpha + 1 - alpha
-
-
 def figures(scene: Scene, views: Views) -> dict[str, Any]:
     """`psnr` and `ssim`, the means over the held-out views, and those of each in `held_out_views`; nothing where none
     was rendered."""
-    from recon.image_metrics import psnr, ssim
-
     single = {
-        one.name: {
-            "psnr": psnr(one.rendered, one.photo, one.mask),
-            "ssim": ssim(one.rendered, one.photo, one.mask),
-        }
-        for one in comparisons(scene, views)
+        view.name: dict(zip(("psnr", "ssim"), likeness(view, rendered), strict=True))
+        for view, rendered in _rendered(scene, views)
     }
     if not single:
         return {}

@@ -172,11 +172,11 @@ def _input(name: str, evidence: Evidence | None) -> Markup | None:
 
 def _distances(scene: Scene, evidence: Evidence | None, camera: Camera) -> Markup | None:
     """The input coloured by its distance from the result, with the scale and a histogram."""
-    if evidence is None or evidence.distances is None:
+    image = None if evidence is None else evidence.distance_picture(camera.resized(DISTANCE_SCALE))
+    if evidence is None or evidence.distances is None or image is None:
         return None
     distances, samples = evidence.distances, evidence.samples
     unit, greatest = _unit(scene.frame.unit), distances.greatest_shown
-    image = evidence.distance_picture(camera.resized(DISTANCE_SCALE))
     said = (
         f"The input's {samples} over the result, coloured by their distance from it: {distances.mean():.3g}{unit} on "
         f"average, 95 % of {evidence.amount} nearer than {distances.quantile(0.95):.3g}{unit}."

@@ -77,8 +77,8 @@ class Evidence(Protocol):
         """The input as it is seen from there, and what these pictures show."""
         ...
 
-    def distance_picture(self, camera: Camera) -> Image:
-        """The samples over the pale result, coloured by their distance from it."""
+    def distance_picture(self, camera: Camera) -> Image | None:
+        """The samples over the pale result, coloured by their distance from it; None where it has none."""
         ...
 
     def further(self, run: Mapping[str, Any], viewpoints: Sequence[Viewpoint]) -> Markup | None:

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from app.distance_scale import css_gradient, scale_color
-from app.heldout import Comparison, comparisons, photo_of
+from app.heldout import Comparison, comparisons
 from app.kinds.views import vertices
 from app.markup import Child, Markup, element, joined, picture, table
 from app.report_pictures import Image, Viewpoint, backdrop, side_viewpoints
+from recon.image_metrics import photo_of
 from recon.inputs import Views
 from recon.scene import Scene
 from render.cameras import Camera
@@ -66,8 +67,8 @@ class ViewEvidence:
             return np.array(backdrop(camera))
         return _resized(photo_of(view), camera.width, camera.height)
 
-    def distance_picture(self, camera: Camera) -> Image:
-        raise NotImplementedError("photos have no distance from a surface")
+    def distance_picture(self, camera: Camera) -> None:
+        """Photos have no distance from a surface."""
 
     def further(self, run: Mapping[str, Any], viewpoints: Sequence[Viewpoint]) -> Markup | None:
         """The held-out views, and the cameras from above."""

@@ -34,6 +34,7 @@ sys.path[:0] = [str(ROOT)]
 
 from calibration import calibration_milliseconds
 
+from render.harmonics import DC
 from render.splats import Splats, rasterize, tiles
 from render.splats.cpu import _Picture
 from render.splats.projection import lens_of
@@ -264,7 +265,7 @@ def garden(n: int, width: int, height: int) -> tuple[Splats, torch.Tensor, torch
     spacing = cKDTree(means).query(means, k=4)[0][:, 1:].mean(1, keepdims=True)
     log_scales = np.log(np.maximum(spacing, 1e-6)) + 0.4 * random.normal(size=(n, 3))
     sh = 0.05 * random.normal(size=(n, 16, 3))
-    sh[:, 0] = (colors - 0.5) / 0.28209479
+    sh[:, 0] = (colors - 0.5) / DC
     fields = (means, log_scales, random.normal(size=(n, 4)), 0.5 + 1.5 * random.normal(size=n), sh)
     intrinsics = data["Ks"][0] * np.array([[width / data["width"]], [height / data["height"]], [1]])
     splats = Splats(*(torch.tensor(field, dtype=torch.float32).requires_grad_() for field in fields))

@@ -43,9 +43,10 @@ from calibration import calibration_milliseconds
 
 from recon.formats import read
 from recon.formats.options import ViewOptions
-from recon.gaussians.evaluation import BLACK, WHITE, figures, scene_cameras
+from recon.gaussians.evaluation import scene_cameras
 from recon.gaussians.photometric import photometric_loss
 from recon.gaussians.stage import GaussianStage
+from recon.image_metrics import likeness
 from recon.inputs import Views
 from recon.methods.splats import SplatsConfig, fit_to_minutes, gaussian_stage
 from recon.split import split
@@ -188,12 +189,11 @@ def _psnr(
     """PSNR and SSIM of held-out views, of at most so many."""
     held_out = [view for view in views.views if view.held_out]
     chosen = held_out if most is None else held_out[:: -(-len(held_out) // most)]
-    background = BLACK if stage.background == "black" else WHITE
-    cameras = scene_cameras(stage.result(), Views(tuple(chosen)), stage.frame, background, stage.device)
+    cameras = scene_cameras(stage.result(), Views(tuple(chosen)), stage.frame, stage.ground, stage.device)
     found = []
     for view, one in zip(chosen, cameras, strict=True):
         assert one.rendered is not None
-        found.append(figures(view, one.rendered))
+        found.append(likeness(view, one.rendered))
         if pictures is not None:
             pictures.mkdir(parents=True, exist_ok=True)
             Image.fromarray(one.rendered).save(pictures / f"{Path(one.name).stem}.png")

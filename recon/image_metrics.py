@@ -1,14 +1,32 @@
 """How much a rendered picture looks like the photo: PSNR and SSIM, over the whole picture or where a mask says.
 
-Pictures are (h, w, 3) in [0, 1].
+Pictures are (h, w, 3) in [0, 1]. A photo with alpha is compared over white.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from recon.inputs import View
 
 LEAST_ERROR = 1e-10  # 100 dB
+
+
+def photo_of(view: View) -> Float32[np.ndarray, "h w 3"]:
+    """The view's image, on white where it is transparent."""
+    image = view.image().astype(np.float32) / 255
+    if image.shape[2] == 3:
+        return image
+    alpha = image[..., 3:]
+    return image[..., :3] * alpha + 1 - alpha
+
+
+def likeness(view: View, rendered: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float]:
+    """PSNR (dB) and SSIM of what was rendered in a view's place, where it is to be looked at."""
+    picture, photo = rendered.astype(np.float32) / 255, photo_of(view)
+    mask = None if view.mask is None else view.mask()
+    return psnr(picture, photo, mask), ssim(picture, photo, mask)
 
 
 def psnr(

@@ -12,8 +12,8 @@ from recon.gaussians.model import Gaussians
 from recon.inputs import Views
 from recon.scene import Frame
 from render.cameras import Camera
+from render.harmonics import DC
 
-DC = 0.28209479177387814  # the harmonic of degree 0
 OPACITY = 0.1
 CONTENT = (0.02, 0.98)  # quantiles of the points that bound what is wanted of the scene
 FARTHEST = 10.0  # the background ends so many times as far away as the content

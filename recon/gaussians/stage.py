@@ -84,6 +84,11 @@ class GaussianStage:
             self._loss = float(photometric.detach())
         return {"photometric": self._loss}
 
+    @property
+    def ground(self) -> tuple[float, float, float]:
+        """What lies behind the Gaussians in pictures that are compared with photos; those with alpha are on white."""
+        return (0.0, 0.0, 0.0) if self.background == "black" and not self.targets.have_alpha else (1.0, 1.0, 1.0)
+
     def _view(self, i: int) -> int:
         """The views in a new random order each epoch."""
         epoch, position = divmod(i, len(self.targets))

@@ -84,13 +84,12 @@ def splats(views: Views, config: SplatsConfig, train: Trainer) -> Scene:
     Raises:
         UserError: too few views are left to train on.
     """
-    from recon.gaussians.evaluation import BLACK, WHITE, scene_cameras
+    from recon.gaussians.evaluation import scene_cameras
 
     views = split(views)
     stage = gaussian_stage(views, config, train.seed, train.device)
     gaussians = train(stage)
-    behind = BLACK if stage.background == "black" else WHITE
-    cameras = scene_cameras(gaussians, views, stage.frame, behind, train.device)
+    cameras = scene_cameras(gaussians, views, stage.frame, stage.ground, train.device)
     note = f"splats: {len(gaussians):,} Gaussians from {len(stage.targets)} views in {config.steps:,} steps"
     return Scene(gaussians=gaussians, cameras=cameras, frame=stage.frame, notes=(note,))
 

@@ -11,10 +11,11 @@ import pytest
 from scipy.spatial import KDTree
 
 from recon.errors import UserError
-from recon.gaussians.evaluation import figures, scene_cameras
+from recon.gaussians.evaluation import scene_cameras
 from recon.gaussians.initialization import gaussians_at
 from recon.gaussians.model import Gaussians
 from recon.gaussians.tensors import to_splats
+from recon.image_metrics import likeness
 from recon.inputs import PointCloud, View, Views
 from recon.methods.splats import SplatsConfig, estimate, fit_to_minutes, gaussian_stage, splats
 from recon.scene import Scene
@@ -58,7 +59,7 @@ def photographed(gaussians: Gaussians, count: int = 20, alpha: bool = True, size
 
 def held_out_psnr(scene: Scene, views: Views) -> float:
     rendered = {one.name: one.rendered for one in scene.cameras if one.held_out}
-    return float(np.mean([figures(view, rendered[view.name])[0] for view in views.views if view.held_out]))
+    return float(np.mean([likeness(view, rendered[view.name])[0] for view in views.views if view.held_out]))
 
 
 def test_known_gaussians_are_found_again_in_the_users_coordinates():
@@ -183,6 +184,7 @@ import sys
 from dataclasses import replace
 import msgspec, numpy as np
 from pathlib import Path
+from recon.image_metrics import likeness
 from recon.inputs import PointCloud
 from recon.training import Trainer
 from recon.methods.splats import splats, gaussian_stage
