@@ -8,7 +8,8 @@ import numpy as np
 import viser
 from jaxtyping import Float
 
-from app.viewer.surfaces import Color, SectionPlane
+from app.viewer.layer import Color
+from app.viewer.section import SectionPlane
 from recon.scene import Frame
 
 ALL = "all"

@@ -11,10 +11,11 @@ from jaxtyping import Float
 
 from app.kinds import MethodInput, kind_of
 from app.viewer.controls import LabelControls, SectionControls
+from app.viewer.layer import Color
 from app.viewer.measure import MeasureTool
 from app.viewer.splats import MOST_SHOWN, SplatLayer
 from app.viewer.stills import Stills
-from app.viewer.surfaces import Color, Surface, SurfaceLayer
+from app.viewer.surfaces import Surface, SurfaceLayer
 from app.viewer.viewpoint import ViewControls, nearest_axis, overview
 from recon.gaussians.model import Gaussians
 from recon.scene import Frame

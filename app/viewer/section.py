@@ -11,10 +11,13 @@ closed surface join to closed loops. A vertex with h = 0 counts as above: no cas
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from recon.regions import even_odd_region, triangulated
 
 
 class Triangles(NamedTuple):
@@ -29,6 +32,24 @@ class Outline(NamedTuple):
 
     points: Float[np.ndarray, "n 3"]
     segments: Int[np.ndarray, "m 2"]
+
+
+@dataclass(frozen=True)
+class SectionPlane:
+    """The plane where coordinate `axis` equals `position`; what lies below it is kept, or what lies above."""
+
+    axis: int
+    position: float
+    keeps_above: bool = False
+
+    def height(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+        """Heights of points over the plane, negative on the side that is kept."""
+        height = points[..., self.axis] - self.position
+        return -height if self.keeps_above else height
+
+    def lift(self, distance: float) -> Float[np.ndarray, "3"]:
+        """The vector of that length toward the side that is cut away."""
+        return np.eye(3)[self.axis] * (-distance if self.keeps_above else distance)
 
 
 def part_below(mesh: Triangles, height: Float[np.ndarray, "n"]) -> Triangles:
@@ -50,6 +71,16 @@ def outline(mesh: Triangles, height: Float[np.ndarray, "n"]) -> Outline:
     kept_corners = (height < 0)[mesh.faces].sum(1)
     points, _, segments = _crossed_edges(mesh, height, _crossed(kept_corners))
     return Outline(points, segments)
+
+
+def section_filling(curve: Outline, plane: SectionPlane) -> Triangles:
+    """The region that the closed loops of a section's outline bound by the even-odd rule."""
+    u, v = (plane.axis + 1) % 3, (plane.axis + 2) % 3
+    loops = [curve.points[loop][:, [u, v]] for loop in closed_loops(curve.segments)]
+    flat, faces = triangulated(even_odd_region(loops))
+    vertices = np.full((len(flat), 3), plane.position)
+    vertices[:, [u, v]] = flat
+    return Triangles(vertices, faces)
 
 
 def closed_loops(segments: Int[np.ndarray, "m 2"]) -> list[Int[np.ndarray, "k"]]:

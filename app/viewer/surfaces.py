@@ -15,11 +15,10 @@ import numpy as np
 import viser
 from jaxtyping import Float
 
-from app.viewer.layer import Layer
-from app.viewer.section import Outline, Triangles, closed_loops, outline, part_below, without_unused
+from app.viewer.layer import Color, Layer
+from app.viewer.section import SectionPlane, Triangles, outline, part_below, section_filling, without_unused
 from recon.formats import glb
 from recon.inputs import distinct_color
-from recon.regions import even_odd_region, triangulated
 from recon.scene import Frame, Scene
 from recon.surface.boundary import boundary_of
 from render.meshes import own_colors
@@ -35,8 +34,6 @@ LAYER = 2e-4  # the fillings of overlapping labels are drawn this far apart, the
 OUTLINE_PIXELS = 2.0
 NOTHING = Triangles(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
 BOUNDARY_COLOR, BOUNDARY_PIXELS = (0.85, 0.10, 0.35), 3.0
-
-Color = tuple[float, float, float]
 
 
 class Paint(NamedTuple):
@@ -58,24 +55,6 @@ class Surface:
     preview: Triangles
     paint: Paint | None
     boundary: Float[np.ndarray, "s 2 3"]
-
-
-@dataclass(frozen=True)
-class SectionPlane:
-    """The plane where coordinate `axis` equals `position`; what lies below it is kept, or what lies above."""
-
-    axis: int
-    position: float
-    keeps_above: bool = False
-
-    def height(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-        """Heights of points over the plane, negative on the side that is kept."""
-        height = points[..., self.axis] - self.position
-        return -height if self.keeps_above else height
-
-    def lift(self, distance: float) -> Float[np.ndarray, "3"]:
-        """The vector of that length toward the side that is cut away."""
-        return np.eye(3)[self.axis] * (-distance if self.keeps_above else distance)
 
 
 def surfaces_of(scene: Scene, frame: Frame, limit: int = PREVIEW_FACES) -> list[Surface]:
@@ -137,16 +116,6 @@ def simplified(mesh: Triangles, share: float) -> Triangles:
     vertices, faces = mesh.vertices, mesh.faces.astype(np.int32)
     collapsed = fast_simplification.simplify(vertices, faces, target_count=max(int(share * len(faces)), 4))
     return without_unused(Triangles(np.asarray(collapsed[0], np.float64), np.asarray(collapsed[1], np.int64)))
-
-
-def section_filling(curve: Outline, plane: SectionPlane) -> Triangles:
-    """The region that the closed loops of a section's outline bound by the even-odd rule."""
-    u, v = (plane.axis + 1) % 3, (plane.axis + 2) % 3
-    loops = [curve.points[loop][:, [u, v]] for loop in closed_loops(curve.segments)]
-    flat, faces = triangulated(even_odd_region(loops))
-    vertices = np.full((len(flat), 3), plane.position)
-    vertices[:, [u, v]] = flat
-    return Triangles(vertices, faces)
 
 
 class SurfaceLayer(Layer):

@@ -17,10 +17,10 @@ from app.runs import InputRecord, Request, RunRecord, digest, write_record
 from app.viewer import Content, LivePreview, load
 from app.viewer.facts import facts
 from app.viewer.measure import first_hit
-from app.viewer.section import Triangles, closed_loops, outline, part_below
+from app.viewer.section import SectionPlane, Triangles, closed_loops, outline, part_below, section_filling
 from app.viewer.server import directions, start_server
 from app.viewer.serving import open_page
-from app.viewer.surfaces import PREVIEW_FACES, SectionPlane, section_filling, simplified, surfaces_of
+from app.viewer.surfaces import PREVIEW_FACES, simplified, surfaces_of
 from recon.errors import UserError
 from recon.formats import SliceOptions
 from recon.formats.meshes import write_scene
