@@ -5,9 +5,11 @@ import json
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from splats_by_hand import component_errors, matched, sample
 
 from recon.formats import splat_spz
@@ -171,6 +173,51 @@ class TestOpen3d:
         cloud = o3d.t.io.read_point_cloud(str(tmp_path / "ours.splat"))
         order = np.lexsort(cloud.point.positions.numpy().T)
         assert np.array_equal(cloud.point.positions.numpy()[order], given.means[np.lexsort(given.means.T)])
+
+
+FOREIGN = Path(__file__).parent / "foreign"
+HALF_TURNS = {"as it is": [1, 1, 1], "x": [1, -1, -1], "y": [-1, 1, -1]}
+
+
+def known() -> Gaussians:
+    """What splat-transform and spz-js were given; four different rows of harmonics, for SOG's palette."""
+    given = sample(48, 1, seed=7)
+    given.sh[:, 1:] = np.tile(given.sh[:4, 1:], (12, 1, 1))
+    return given
+
+
+def covariances(g: Gaussians) -> np.ndarray:
+    """In units of the greatest variance: what the signs of axes, on which programs differ, do not change."""
+    axes = Rotation.from_quat(np.roll(g.rotations, -1, axis=1)).as_matrix() * g.scales[:, None, :]
+    return axes @ axes.transpose(0, 2, 1) / g.scales.max(1)[:, None, None] ** 2
+
+
+@pytest.mark.parametrize(
+    ("name", "turned", "place", "shape", "colour", "rest"),
+    [
+        ("splat_transform.compressed.ply", "as it is", 6 / 1023, 0.01, 3.4 / 255, 1 / 32),
+        ("splat_transform.sog", "as it is", 1e-3, 0.05, 3.4 / 255, 1e-5),
+        ("splat_transform_3.spz", "as it is", 2.0**-12, 0.0645, 1 / 255 / 0.15, 1 / 16),
+        ("splat_transform_4.spz", "as it is", 2.0**-12, 0.0645, 1 / 255 / 0.15, 1 / 16),
+        ("spz_js_2.spz", "x", 2.0**-12, 0.1, 1 / 255 / 0.15, 1 / 16),  # it leaves the axes as they were in the PLY
+        (
+            "splat_transform.glb",
+            "y",
+            1e-6,
+            1e-5,
+            1e-6,
+            1e-6,
+        ),  # turned about z to have y up, and about x back
+    ],
+)
+def test_what_playcanvas_and_niantic_write(name, turned, place, shape, colour, rest):
+    given, found = known(), read_splats(FOREIGN / name).gaussians
+    found = matched(found.transformed(1.0, np.diag(HALF_TURNS[turned]).astype(float), ORIGIN), given)
+    assert np.abs(found.means - given.means).max() <= place
+    assert np.abs(covariances(found) - covariances(given)).max() <= shape
+    assert np.abs(found.opacities - given.opacities).max() <= 1 / 255
+    assert np.abs(found.sh[:, 0] - given.sh[:, 0]).max() <= colour
+    assert np.abs(found.sh[:, 1:] - given.sh[:, 1:]).max() <= rest
 
 
 def ply(lines: list[str], body: bytes) -> bytes:
