@@ -1,7 +1,8 @@
 """Metashape and PhotoScan: the cameras as exported to XML, beside the photos or a folder of them.
 
 A camera's transform leads from the camera (OpenCV axes) to its chunk, the chunk's transform (rotation, translation,
-scale), where it has one, from there to metres. Of a chunk placed on the Earth these are geocentric; its world is then
+scale), where it has one, from there to metres. Since version 1.6 a chunk may be aligned in several components, each with
+a transform of its own instead. Of a chunk placed on the Earth these are geocentric; its world is then
 turned to east, north and up around the middle of its cameras. A sensor's calibration is Brown's model,
 
     x'' = x' (1 + k1 r^2 + ... + k4 r^8) + p1 (r^2 + 2 x'^2) + 2 p2 x' y'     p1 and p2 are OpenCV's p2 and p1
@@ -34,7 +35,7 @@ GEOCENTRIC = (6.3e6, 6.5e6)  # metres from the middle of the Earth
 
 
 def read(path: Path, options: ViewOptions) -> Views:
-    """The views of the chunk with the most aligned cameras.
+    """The views of the chunk with the most aligned cameras, of one component.
 
     Raises:
         UserError: the file is not such XML, a number in it makes no sense, or the photos are not there.
@@ -44,7 +45,7 @@ def read(path: Path, options: ViewOptions) -> Views:
     folder = ImageFolder.of(file.parent, options)
     lenses = {sensor.get("id", ""): lens for sensor in chunk.iter("sensor") if (lens := _lens(file, sensor))}
     aligned = _aligned(chunk)
-    world, unit = _world(file, chunk)
+    world, unit = _world(file, chunk, aligned[0])
     poses = [world @ _pose(file, camera) for camera in aligned]
     middle = np.mean([pose[:3, 3] for pose in poses], axis=0) if poses else np.zeros(3)
     notes: list[str] = []
@@ -85,8 +86,12 @@ def _chunk(file: Path) -> ElementTree.Element:
 
 
 def _aligned(chunk: ElementTree.Element) -> list[ElementTree.Element]:
-    cameras = [camera for camera in chunk.iter("camera") if camera.find("transform") is not None]
-    return [camera for camera in cameras if camera.get("enabled", "true").lower() in ("true", "1")]
+    """The cameras of the component in which there are most."""
+    components: dict[str | None, list[ElementTree.Element]] = {}
+    for camera in chunk.iter("camera"):
+        if camera.find("transform") is not None and camera.get("enabled", "true").lower() in ("true", "1"):
+            components.setdefault(camera.get("component_id"), []).append(camera)
+    return max(components.values(), key=len, default=[])
 
 
 def _lens(file: Path, sensor: ElementTree.Element) -> Lens | None:
@@ -123,9 +128,13 @@ def _lens(file: Path, sensor: ElementTree.Element) -> Lens | None:
     )
 
 
-def _world(file: Path, chunk: ElementTree.Element) -> tuple[Float64[np.ndarray, "4 4"], str | None]:
-    """From the chunk's coordinates to the world's, and the unit of these: metres where the chunk is scaled."""
-    transform = chunk.find("transform")
+def _world(
+    file: Path, chunk: ElementTree.Element, camera: ElementTree.Element
+) -> tuple[Float64[np.ndarray, "4 4"], str | None]:
+    """From the coordinates of a camera's chunk to the world's, and the unit of these: metres where it is scaled."""
+    components = {component.get("id"): component for component in chunk.iter("component")}
+    transform = components.get(camera.get("component_id"), chunk).find("transform")
+    transform = chunk.find("transform") if transform is None else transform
     where = f"{file}: the transform of its chunk"
     world = np.eye(4)
     if transform is None or transform.find("scale") is None:

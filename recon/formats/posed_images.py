@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped, UInt8, UInt16
@@ -88,23 +88,31 @@ class ImageFolder:
 
     def find(self, name: str, folders: Sequence[str] = ("",), suffixes: Sequence[str] = ("",)) -> Path | None:
         """The file of that name, with one of the suffixes appended, in one of the folders under `root`; where an
-        `images/` is not there, its reduced copies `images_2/`, `images_4/` and `images_8/` are looked at.
+        `images/` is not there, its reduced copies `images_2/`, `images_4/` and `images_8/` are looked at. A path of
+        another machine is looked for by its last parts.
 
         Upper and lower case are told apart only where both are there.
 
         Raises:
-            UserError: the name leads out of the data set.
+            UserError: the name leads out of the data set, and its last parts are not there.
         """
         relative = name.replace("\\", "/").removeprefix("./")
+        parts = PurePosixPath(relative).parts
+        tails = ["/".join(parts[start:]) for start in range(len(parts)) if ".." not in parts[start:]]
         if self.given is not None:
-            parts = PurePosixPath(relative).parts
-            tails = ["/".join(parts[start:]) for start in range(len(parts)) if ".." not in parts[start:]]
-            places = [self.given / tail for tail in tails if not tail.startswith("/")]
-        else:
-            wanted = [f"{folder}/{relative}" if folder else relative for folder in folders]
-            copies = [IMAGES.sub(f"images_{k}/", one) for k in REDUCED for one in wanted if IMAGES.match(one)]
-            places = [inside(self.root, one) for one in [*wanted, *copies]]
-        files = [place.with_name(place.name + s) for place in places if place != self.root for s in suffixes]
+            return self._first([self.given / tail for tail in tails if not tail.startswith("/")], suffixes)
+        if PureWindowsPath(name).is_absolute() or PurePosixPath(relative).is_absolute():
+            elsewhere = [self.root / folder / tail for tail in tails[1:] for folder in folders]
+            if (found := self._first(elsewhere, suffixes)) is not None:
+                return found
+        wanted = [f"{folder}/{relative}" if folder else relative for folder in folders]
+        copies = [IMAGES.sub(f"images_{k}/", one) for k in REDUCED for one in wanted if IMAGES.match(one)]
+        places = [inside(self.root, one) for one in [*wanted, *copies]]
+        return self._first([place for place in places if place != self.root], suffixes)
+
+    def _first(self, places: Sequence[Path], suffixes: Sequence[str]) -> Path | None:
+        """The first of the places, with one of the suffixes appended, that is a file."""
+        files = [place.with_name(place.name + s) for place in places for s in suffixes]
         return next((found for found in map(self._spelled, files) if found is not None), None)
 
     def _spelled(self, file: Path) -> Path | None:

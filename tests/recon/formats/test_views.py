@@ -198,6 +198,17 @@ def test_names_may_not_lead_out_of_the_set(tmp_path: Path, name: str) -> None:
     assert "lies outside the data set" in refusal(folder)
 
 
+@pytest.mark.parametrize("before", ["/home/someone/capture/", "C:\\scans\\capture\\"])
+def test_paths_of_another_machine_are_found_by_their_last_parts(tmp_path: Path, before: str) -> None:
+    hand.transforms(tmp_path)
+    given = views_in(tmp_path)
+    content = json.loads((tmp_path / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["file_path"] = before + frame["file_path"]
+    hand.write_json(tmp_path / "transforms.json", content)
+    assert [view.name for view in views_in(tmp_path).views] == [view.name for view in given.views]
+
+
 def test_names_may_not_lead_out_of_the_folder_that_one_works_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from recon.formats import ViewOptions, read
 from recon.inputs import PointCloud, View, Views
@@ -114,6 +115,31 @@ def test_photoscan_and_colmap_agree_on_the_axe(real_data: Path) -> None:
         turn = other.world_to_camera[:3, :3] @ rotation @ one.world_to_camera[:3, :3].T
         assert np.degrees(np.arccos((np.trace(turn) - 1) / 2)) < 1.2
         assert one.intrinsics[0, 0] == pytest.approx(other.intrinsics[0, 0], rel=0.02)
+
+
+def geocentric(longitude: float, latitude: float, height: float) -> np.ndarray:
+    """Metres from the middle of the Earth (WGS 84), of degrees and a height above the ellipsoid."""
+    a, e2 = 6378137.0, 6.69437999014e-3
+    along, up = np.radians([longitude, latitude])
+    n = a / np.sqrt(1 - e2 * np.sin(up) ** 2)
+    return np.array(
+        [(n + height) * np.cos(up) * np.cos(along), (n + height) * np.cos(up) * np.sin(along)]
+        + [(n * (1 - e2) + height) * np.sin(up)]
+    )
+
+
+def test_a_drone_of_metashape_2_is_where_its_gps_says_and_flies_south(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "foreign" / "metashape_2.xml", tmp_path / "cameras.xml")
+    folder = tmp_path / "000001-01" / "00"  # of another machine's path the last parts are there
+    folder.mkdir(parents=True)
+    Image.new("RGB", (5280, 3956)).save(folder / "000001-01_00001.JPG")
+    views = views_in(tmp_path)
+    assert views.unit == "m" and views.up == (0, 0, 1) and len(views.views) == 1
+    told = np.array(views.notes[0].split("[")[1].rstrip("].").split(", "), float)
+    assert np.linalg.norm(told - geocentric(-120.417985477, 39.41191747, 2420.109)) < 3  # metres; its GPS was corrected
+    right, down, forward = views.views[0].camera.world_to_camera[:3, :3]
+    assert forward[2] < -0.999 and -down[1] < -0.999  # looks straight down, its upper border to the south (yaw 179.9)
+    assert np.allclose(np.cross(right, down), forward)
 
 
 def test_the_reconstruction_of_opensfm(real_data: Path, tmp_path: Path) -> None:
