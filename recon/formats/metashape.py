@@ -1,9 +1,9 @@
 """Metashape and PhotoScan: the cameras as exported to XML, beside the photos or a folder of them.
 
 A camera's transform leads from the camera (OpenCV axes) to its chunk, the chunk's transform (rotation, translation,
-scale), where it has one, from there to metres. Since version 1.6 a chunk may be aligned in several components, each with
-a transform of its own instead. Of a chunk placed on the Earth these are geocentric; its world is then
-turned to east, north and up around the middle of its cameras. A sensor's calibration is Brown's model,
+scale), where it has one, from there to metres. In newer files a chunk may be aligned in several components, each with a
+transform of its own instead. Of a chunk placed on the Earth these are geocentric; its world is then turned to east,
+north and up around the middle of its cameras. A sensor's calibration is Brown's model,
 
     x'' = x' (1 + k1 r^2 + ... + k4 r^8) + p1 (r^2 + 2 x'^2) + 2 p2 x' y'     p1 and p2 are OpenCV's p2 and p1
     u = width / 2 + cx + x'' (f + b1) + y'' b2        v = height / 2 + cy + y'' f
