@@ -29,7 +29,7 @@ from recon.surface.sheets.borders import (
 )
 from recon.surface.sheets.cracks import with_cracks_closed
 from recon.surface.sheets.creases import with_creases
-from recon.surface.sheets.crossings import Answers, Crossings, answers, decided, with_sides
+from recon.surface.sheets.crossings import Answers, Crossings, answers, answers_again, decided, with_sides
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
 from recon.surface.sheets.polygons import polygons
 from recon.surface.sheets.tiles import Region, Tile
@@ -118,9 +118,9 @@ def _crossed(
         bare = (lattice.edge_cells[found.edge] < 0).any(1)
         if not bare.any():
             break
-        lattice = extended(lattice, np.unique(found.edge[bare]))
-        evidence = with_sides(answers(lattice, field), lattice, field, within, closed)
-        found = decided(lattice, evidence, closed, reach)
+        larger = extended(lattice, np.unique(found.edge[bare]))
+        lattice, given = larger, answers_again(larger, field, lattice, given)
+        found = decided(lattice, with_sides(given, lattice, field, within, closed), closed, reach)
     return lattice, found
 
 

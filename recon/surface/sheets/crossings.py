@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float64, Int8, Int64
 from numba import njit
 
 from recon.fields.sheet_field import Local, SheetField
-from recon.surface.sheets.lattice import Lattice
+from recon.surface.sheets.lattice import Lattice, standing
 from recon.surface.sheets.tiles import Region
 
 SUPPORT = 2.0  # spacings to the nearest sample, at which a crossing is as likely as not
@@ -80,10 +80,31 @@ class Evidence(NamedTuple):
 
 def answers(lattice: Lattice, field: SheetField) -> Answers:
     """What every edge says for itself."""
-    corners, lengths = lattice.corner_positions, lattice.edge_lengths
+    return _answers(lattice.corner_positions, lattice.edges, lattice.edge_lengths, field)
+
+
+def answers_again(lattice: Lattice, field: SheetField, earlier: Lattice, given: Answers) -> Answers:
+    """The same where what the edges of an earlier lattice say is known, which was extended to this one."""
+    number = standing(lattice, earlier)
+    new = np.flatnonzero(number < 0)
+    corners, ends = np.unique(lattice.edges[new], return_inverse=True)
+    of_new = _answers(lattice.corner_positions[corners], ends.reshape(-1, 2), lattice.edge_lengths[new], field)
+    found = Answers(*(values[number] for values in given))
+    for values, which in zip(found, of_new, strict=True):
+        values[new] = which
+    return found
+
+
+def _answers(
+    corners: Float64[np.ndarray, "k 3"],
+    edges: Int64[np.ndarray, "e 2"],
+    lengths: Float64[np.ndarray, "e"],
+    field: SheetField,
+) -> Answers:
+    """What edges between these corners say for themselves."""
     local = field.at(corners)
-    relation, offset, changes, share, axis = _relations(lattice.edges, lengths, local.distance, local.axis, local.foot)
-    a, b = lattice.edges.T
+    relation, offset, changes, share, axis = _relations(edges, lengths, local.distance, local.axis, local.foot)
+    a, b = edges.T
     place = np.repeat((corners[a] + share[:, None] * (corners[b] - corners[a]))[:, None], 2, axis=1)
     axis = np.repeat(axis[:, None], 2, axis=1)
     crossed = np.stack([changes, np.zeros_like(changes)], axis=1)
@@ -109,7 +130,7 @@ def with_sides(given: Answers, lattice: Lattice, field: SheetField, within: Regi
     confidence = np.where(given.far, 1.0 if closed else FAR_CONFIDENCE, given.confidence)
     turn = 1 - 2 * given.odd.astype(np.int8)
     weight = confidence * np.where(within(lattice.corner_positions)[lattice.edges].all(1), 1.0, GIVES_WAY)
-    side = _sides(len(lattice.corners), lattice.edges, turn, np.argsort(-weight))
+    side = _sides(len(lattice.corners), lattice.edges, turn, _descending(weight))
     _settle(side, lattice.edges, turn, weight)
     a, b = lattice.edges.T
     support = given.support.copy()
@@ -193,6 +214,19 @@ def _relations(edges, lengths, distance, axis, foot):
         for k in range(3):
             between[e, k] /= max(np.sqrt(length), 1e-300)
     return relation, offset, changes, share, between
+
+
+def _descending(weights: Float64[np.ndarray, "e"]) -> Int64[np.ndarray, "e"]:
+    """Indices of positive weights, the largest first: two rounds of the radix sort that numpy has for 16 bits, on the
+    bits of floats, which are in the floats' order.
+
+    The last eight bits are drawn by lot. On a flat sheet nearly all edges are as sure as can be, and if those alike
+    came in the order of space, all contradictions would come to lie side by side and look like a sheet themselves.
+    """
+    lots = (np.arange(len(weights), dtype=np.uint32) * np.uint32(2654435769)) >> 24  # by multiplication (Knuth 1973)
+    bits = ~weights.astype(np.float32).view(np.uint32) & ~np.uint32(255) | lots
+    order = np.argsort(bits.astype(np.uint16), kind="stable")
+    return order[np.argsort((bits >> 16).astype(np.uint16)[order], kind="stable")]
 
 
 @njit(cache=True)

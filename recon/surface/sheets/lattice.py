@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int8, Int64
+from jaxtyping import Float64, Int8, Int32, Int64
 from numba import njit
 
 MOST_LEVELS = 6
@@ -20,6 +20,8 @@ BITS = np.int64(COORDINATE_BITS)
 OFFSET = np.int64(8)  # coordinates are at least this, so that neighbours are never negative
 AXIS_STEPS = tuple(np.int64(1) << (n * BITS) for n in range(3))  # between the keys of neighbours along each axis
 CUBE = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.int64)
+TOWARDS = np.array([4, 2, 1])  # between the numbers in CUBE of the two ends of an edge along each axis
+QUADRANT = np.array([[0, 3], [1, 2]])  # of an edge in which a leaf lies that has it low or high, along the other axes
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Lattice:
     """Leaves, corners and minimal edges. Integer coordinates count steps of the finest leaf from `origin`.
 
     `edge_cells` are the leaves around an edge in cyclic order, -1 where there is none; a coarse leaf that spans two of
-    the four quadrants stands there twice. `edge_at` gives the minimal edge that starts at a corner along an axis.
+    the four quadrants stands there twice. `edge_at` gives the minimal edge that starts at a corner along an axis, and
+    `cell_corners` the corners of each leaf, in the order of CUBE. Corners ascend, as do the leaves of one level.
     """
 
     origin: Float64[np.ndarray, "3"]
@@ -35,12 +38,11 @@ class Lattice:
     cells: Int64[np.ndarray, "c 3"]
     levels: Int8[np.ndarray, "c"]
     corners: Int64[np.ndarray, "k 3"]
-    edges: Int64[np.ndarray, "e 2"]
+    edges: Int32[np.ndarray, "e 2"]
     edge_axis: Int8[np.ndarray, "e"]
-    edge_cells: Int64[np.ndarray, "e 4"]
-    edge_at: Int64[np.ndarray, "k 3"]
-    corner_table: tuple[Int64[np.ndarray, "t"], Int64[np.ndarray, "t"]]
-    cell_table: tuple[Int64[np.ndarray, "u"], Int64[np.ndarray, "u"]]
+    edge_cells: Int32[np.ndarray, "e 4"]
+    edge_at: Int32[np.ndarray, "k 3"]
+    cell_corners: Int32[np.ndarray, "c 8"]
 
     @property
     def corner_positions(self) -> Float64[np.ndarray, "k 3"]:
@@ -69,7 +71,7 @@ def lattice_around(
     at = np.floor((points - origin) / step).astype(np.int64) + (OFFSET << MOST_LEVELS)
     if at.max() >= 1 << COORDINATE_BITS:
         raise ValueError(f"the extent is more than {1 << COORDINATE_BITS} steps of {step:.3g}")
-    seeds = [_dilated(_distinct(_packed(at[level == n] >> n))) for n in range(int(level.max()) + 1)]
+    seeds = [_dilated(np.unique(_packed(at[level == n] >> n))) for n in range(int(level.max()) + 1)]
     return _with_leaves(*_leaves(seeds), step, origin - step * float(OFFSET << MOST_LEVELS))
 
 
@@ -89,22 +91,32 @@ def extended(lattice: Lattice, crossed: Int64[np.ndarray, "m"]) -> Lattice:
     seeds = []
     for n in range(int(lattice.levels.max()) + 1):
         old, new = lattice.cells[lattice.levels == n] >> n, missing[level == n] >> n
-        seeds.append(_distinct(_packed(np.concatenate([old, new]))))
+        seeds.append(_merged(_packed(old), np.unique(_packed(new))))
     return _with_leaves(*_leaves(seeds), lattice.step, lattice.origin)
+
+
+def standing(lattice: Lattice, earlier: Lattice) -> Int32[np.ndarray, "e"]:
+    """The number that each edge has in the lattice that this one was extended from, -1 where it did not stand there."""
+    start, end = _places(_packed(earlier.corners), _packed(lattice.corners))[lattice.edges].T
+    edge = np.where(start >= 0, earlier.edge_at[start, lattice.edge_axis], -1)
+    return np.where((end >= 0) & (earlier.edges[edge, 1] == end), edge, -1)
 
 
 def _with_leaves(
     cells: Int64[np.ndarray, "c 3"], levels: Int8[np.ndarray, "c"], step: float, origin: Float64[np.ndarray, "3"]
 ) -> Lattice:
     """The lattice of these leaves."""
-    cell_keys = _cell_keys(cells, levels)
-    cell_table = hash_table(cell_keys)
-    corner_keys = _corner_keys(cells, levels)
-    corner_table = hash_table(corner_keys)
+    keys = _packed(cells)
+    corner_keys = _corner_keys(keys, levels)
+    cell_corners = np.empty((len(cells), 8), np.int32)
+    for level in range(int(levels.max(initial=-1)) + 1):
+        here = levels == level
+        for n, towards in enumerate(_packed(CUBE << level)):
+            cell_corners[here, n] = _places(corner_keys, keys[here] + towards)
     corners = _unpacked(corner_keys)
-    edges, axis, edge_at = _minimal_edges(cells, levels, len(corners), *corner_table)
-    around = _cells_around(corners, edges, axis, int(levels.max()), *cell_table)
-    return Lattice(origin, step, cells, levels, corners, edges, axis, around, edge_at, corner_table, cell_table)
+    edges, axis, edge_at = _minimal_edges(cell_corners, len(corners))
+    around = _cells_around(cell_corners, edges, edge_at)
+    return Lattice(origin, step, cells, levels, corners, edges, axis, around, edge_at, cell_corners)
 
 
 def _leaves(seeds: list[Int64[np.ndarray, "_"]]) -> tuple[Int64[np.ndarray, "c 3"], Int8[np.ndarray, "c"]]:
@@ -114,11 +126,11 @@ def _leaves(seeds: list[Int64[np.ndarray, "_"]]) -> tuple[Int64[np.ndarray, "c 3
     divided = np.empty(0, np.int64)
     for level, seed in enumerate(seeds):
         parents = np.empty(0, np.int64)
-        wanted = _distinct(np.concatenate([seed, _dilated(divided)])) if level else seed
+        wanted = _merged(seed, _dilated(divided)) if level else seed
         if level < len(seeds) - 1:
-            parents = _distinct(_packed(_unpacked(wanted) >> 1))
-            wanted = _packed(((_unpacked(parents) << 1)[:, None] + CUBE).reshape(-1, 3))
-        leaves = np.setdiff1d(wanted, divided, assume_unique=True) if level else wanted
+            parents = np.unique(_packed(_unpacked(wanted) >> 1))
+            wanted = np.sort(((parents << 1)[:, None] + _packed(CUBE)).ravel())
+        leaves = wanted[_places(divided, wanted) < 0]
         cells.append(_unpacked(leaves) << level)
         levels.append(np.full(len(leaves), level, np.int8))
         divided = parents
@@ -142,33 +154,14 @@ def _unpacked(keys: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n 3"]:
     return np.stack([keys >> (2 * BITS), (keys >> BITS) & mask, keys & mask], axis=1)
 
 
-def _cell_keys(cells: Int64[np.ndarray, "c 3"], levels: Int8[np.ndarray, "c"]) -> Int64[np.ndarray, "c"]:
-    return _packed(cells) + (levels.astype(np.int64) << (3 * BITS))
-
-
-def _corner_keys(cells: Int64[np.ndarray, "c 3"], levels: Int8[np.ndarray, "c"]) -> Int64[np.ndarray, "k"]:
-    """The corners of all leaves, ascending."""
+def _corner_keys(cells: Int64[np.ndarray, "c"], levels: Int8[np.ndarray, "c"]) -> Int64[np.ndarray, "k"]:
+    """The corners of all leaves, ascending, from the leaves' own keys."""
     found = np.empty(0, np.int64)
     for level in range(int(levels.max(initial=-1)) + 1):
-        keys = np.sort(_packed(cells[levels == level]))
+        keys = cells[levels == level]
         for step in AXIS_STEPS:
             keys = _merged(keys, keys + (step << level))
         found = _merged(found, keys)
-    return found
-
-
-@njit(cache=True)
-def _distinct(keys):
-    """Each key once, ascending."""
-    table, places = hash_table(keys)
-    count = 0
-    found = np.empty(len(keys), np.int64)
-    for key in table:
-        if key >= 0:
-            found[count] = key
-            count += 1
-    found = found[:count].copy()
-    found.sort()
     return found
 
 
@@ -191,6 +184,17 @@ def _merged(a, b):
 
 
 @njit(cache=True)
+def _places(keys, wanted):
+    """Where the wanted keys stand among others, -1 where they do not; both ascend."""
+    places, at = np.empty(len(wanted), np.int32), 0
+    for n in range(len(wanted)):
+        while at < len(keys) and keys[at] < wanted[n]:
+            at += 1
+        places[n] = at if at < len(keys) and keys[at] == wanted[n] else -1
+    return places
+
+
+@njit(cache=True)
 def _edge_sides(corners, edges):
     """How many of the finest steps every edge is long."""
     sides = np.zeros(len(edges), np.int64)
@@ -201,105 +205,57 @@ def _edge_sides(corners, edges):
 
 
 @njit(cache=True)
-def hash_table(keys):
-    """An open-addressing table from keys (not negative) to their places; `find` looks them up."""
-    size = 16
-    while size < 2 * len(keys):
-        size *= 2
-    table, places = np.full(size, np.int64(-1)), np.empty(size, np.int64)
-    for n in range(len(keys)):
-        slot = _slot(keys[n], size)
-        while table[slot] >= 0 and table[slot] != keys[n]:
-            slot = (slot + 1) & (size - 1)
-        table[slot], places[slot] = keys[n], n
-    return table, places
-
-
-@njit(cache=True)
-def _slot(key, size):
-    """Fibonacci hashing."""
-    return np.int64((np.uint64(key) * np.uint64(11400714819323198485)) >> np.uint64(20)) & (size - 1)
-
-
-@njit(cache=True)
-def find(table, places, key):
-    """The place of a key, -1 where it is not in the table."""
-    slot = _slot(key, len(table))
-    while table[slot] >= 0:
-        if table[slot] == key:
-            return places[slot]
-        slot = (slot + 1) & (len(table) - 1)
-    return np.int64(-1)
-
-
-@njit(cache=True)
-def pack(x, y, z):
-    """The key of a corner."""
-    return (x << (2 * BITS)) + (y << BITS) + z
-
-
-@njit(cache=True)
-def _minimal_edges(cells, levels, corner_count, table, places):
+def _minimal_edges(cell_corners, corner_count):
     """Both ends and axis of every minimal edge, and the edge that starts at each corner along each axis (-1: none)."""
-    side_at = np.zeros((corner_count, 3), np.int64)
-    for c in range(len(cells)):
-        side = np.int64(1) << levels[c]
+    end_at = np.full((corner_count, 3), np.int32(-1))
+    for c in range(len(cell_corners) - 1, -1, -1):  # smaller leaves later: their edges are the ones that count
         for axis in range(3):
-            for u in range(2):
-                for v in range(2):
-                    x, y, z = _edge_start(cells[c], axis, u * side, v * side)
-                    start = find(table, places, pack(x, y, z))
-                    if side_at[start, axis] == 0 or side < side_at[start, axis]:
-                        side_at[start, axis] = side
-    edge_at = np.full((corner_count, 3), np.int64(-1))
-    count = 0
+            u, v = TOWARDS[(axis + 1) % 3], TOWARDS[(axis + 2) % 3]
+            for start in (0, u, v, u + v):
+                end_at[cell_corners[c, start], axis] = cell_corners[c, start + TOWARDS[axis]]
+    count = (end_at >= 0).sum()
+    edge_at = np.full((corner_count, 3), np.int32(-1))
+    edges, axes = np.empty((count, 2), np.int32), np.empty(count, np.int8)
+    e = 0
     for corner in range(corner_count):
         for axis in range(3):
-            if side_at[corner, axis] > 0:
-                edge_at[corner, axis] = count
-                count += 1
-    edges, axes = np.empty((count, 2), np.int64), np.empty(count, np.int8)
-    steps = np.array([pack(1, 0, 0), pack(0, 1, 0), pack(0, 0, 1)])
-    for slot in range(len(table)):
-        if table[slot] < 0:
-            continue
-        corner = places[slot]
-        for axis in range(3):
-            if edge_at[corner, axis] >= 0:
-                end = find(table, places, table[slot] + side_at[corner, axis] * steps[axis])
-                edges[edge_at[corner, axis], 0], edges[edge_at[corner, axis], 1] = corner, end
-                axes[edge_at[corner, axis]] = axis
+            if end_at[corner, axis] >= 0:
+                edge_at[corner, axis] = e
+                edges[e, 0], edges[e, 1], axes[e] = corner, end_at[corner, axis], axis
+                e += 1
     return edges, axes, edge_at
 
 
 @njit(cache=True)
-def _edge_start(cell, axis, u, v):
-    """Where the edge along an axis starts, u and v off the cell's lowest corner along the two other axes (cyclic)."""
-    if axis == 0:
-        return cell[0], cell[1] + u, cell[2] + v
-    if axis == 1:
-        return cell[0] + v, cell[1], cell[2] + u
-    return cell[0] + u, cell[1] + v, cell[2]
+def _cells_around(cell_corners, edges, edge_at):
+    """The leaves in the four quadrants around each edge, counter-clockwise seen against the axis."""
+    around = np.full((len(edges), 4), np.int32(-1))
+    for c in range(len(cell_corners)):
+        for axis in range(3):
+            for u in range(2):
+                for v in range(2):
+                    start = u * TOWARDS[(axis + 1) % 3] + v * TOWARDS[(axis + 2) % 3]
+                    corner, end = cell_corners[c, start], cell_corners[c, start + TOWARDS[axis]]
+                    while corner != end:  # one minimal edge, or the two halves that a smaller leaf makes of it
+                        e = edge_at[corner, axis]
+                        around[e, QUADRANT[u, v]] = c
+                        corner = edges[e, 1]
+            for far in range(2):
+                _enter_across_face(c, axis, far, cell_corners[c], edges, edge_at, around)
+    return around
 
 
 @njit(cache=True)
-def _cells_around(corners, edges, axes, top, table, places):
-    """The leaves in the four quadrants around each edge, counter-clockwise seen against the axis."""
-    around = np.full((len(edges), 4), np.int64(-1))
-    for e in range(len(edges)):
-        start, end = corners[edges[e, 0]], corners[edges[e, 1]]
-        side = end[0] - start[0] + end[1] - start[1] + end[2] - start[2]
-        level = 0
-        while (np.int64(1) << level) < side:
-            level += 1
-        for quadrant in range(4):
-            u = np.int64(-1) if quadrant in (1, 2) else np.int64(0)
-            v = np.int64(-1) if quadrant >= 2 else np.int64(0)
-            x, y, z = _edge_start(start, axes[e], u, v)
-            for size in range(level, top + 1):
-                key = pack((x >> size) << size, (y >> size) << size, (z >> size) << size)
-                found = find(table, places, key + (np.int64(size) << (3 * BITS)))
-                if found >= 0:
-                    around[e, quadrant] = found
-                    break
-    return around
+def _enter_across_face(c, normal, far, corners, edges, edge_at, around):
+    """Enters leaf c around the four edges that smaller leaves put on its face, where there are such."""
+    low = far * TOWARDS[normal]
+    for turn in range(2):
+        along, other = (normal + 1 + turn) % 3, (normal + 2 - turn) % 3
+        middle = edges[edge_at[corners[low], other], 1]
+        e = edge_at[middle, along]
+        if middle == corners[low + TOWARDS[other]] or e < 0:
+            return
+        for _ in range(2):
+            for side in range(2):
+                around[e, QUADRANT[far, side] if turn else QUADRANT[side, far]] = c
+            e = edge_at[edges[e, 1], along]

@@ -13,7 +13,7 @@ from numba import njit
 
 from recon.surface.sheets.borders import Mesh
 from recon.surface.sheets.crossings import Crossings
-from recon.surface.sheets.lattice import BITS, Lattice, find, pack
+from recon.surface.sheets.lattice import QUADRANT, TOWARDS, Lattice
 
 MOST_ON_A_FACE = 16
 PARALLEL, SLOPE = 0.7, 0.7  # crossings with parallel axes whose offset is more than slope * distance are of two sheets
@@ -26,13 +26,11 @@ def polygons(lattice: Lattice, found: Crossings) -> Mesh:
     used = used[used >= 0]
     pairs = _pairs(
         used,
-        lattice.cells,
-        lattice.levels.astype(np.int64),
+        lattice.levels,
+        lattice.cell_corners,
         lattice.edges,
         lattice.edge_at,
-        lattice.corners,
-        lattice.corner_table,
-        lattice.cell_table,
+        lattice.edge_cells,
         first,
         found.place,
         found.axis,
@@ -44,29 +42,20 @@ def polygons(lattice: Lattice, found: Crossings) -> Mesh:
 
 
 @njit(cache=True)
-def _pairs(used, cells, levels, edges, edge_at, corners, corner_table, cell_table, first, place, axis, behind):
+def _pairs(used, levels, cell_corners, edges, edge_at, edge_cells, first, place, axis, behind):
     """Crossings that belong together on a minimal face: pairs (n, 2), and the leaves on both sides (n, 2)."""
     pairs, sides = np.empty((6 * len(place) + 16, 2), np.int64), np.empty((6 * len(place) + 16, 2), np.int64)
     count = 0
     on_face, enters = np.empty(MOST_ON_A_FACE, np.int64), np.empty(MOST_ON_A_FACE, np.bool_)
-    low, step = np.empty(3, np.int64), np.empty(3, np.int64)
-    top = levels.max() if len(levels) else 0
     for c in used:
-        side = np.int64(1) << levels[c]
         for normal in range(3):
             for far in range(2):
-                step[:] = cells[c]
-                step[normal] += side if far else -1
-                beside = _leaf_at(step, levels[c], top, cell_table)
-                if beside >= 0 and levels[beside] == levels[c] and not far:
-                    continue  # the leaf on the other side does it
-                if beside < 0 and levels[c] > 0 and _leaf_at(step, levels[c] - 1, levels[c] - 1, cell_table) >= 0:
-                    continue  # the smaller leaves on the other side do it
-                low[:] = cells[c]
-                low[normal] += side if far else 0
-                total = _crossings_on_face(
-                    low, normal, side, edges, edge_at, corners, corner_table, first, behind, on_face, enters
-                )
+                low = far * TOWARDS[normal]
+                at_low = edge_at[cell_corners[c, low], (normal + 1) % 3]
+                beside = edge_cells[at_low, QUADRANT[0, 1 - far]]
+                if beside >= 0 and (levels[beside] < levels[c] or (levels[beside] == levels[c] and not far)):
+                    continue  # the leaves on the other side do it
+                total = _crossings_on_face(cell_corners[c], low, normal, edges, edge_at, first, behind, on_face, enters)
                 while total >= 2:
                     p, q = _best_pair(on_face, enters, total, place, axis)
                     if p < 0:
@@ -79,39 +68,23 @@ def _pairs(used, cells, levels, edges, edge_at, corners, corner_table, cell_tabl
 
 
 @njit(cache=True)
-def _leaf_at(place, level, top, table):
-    """The leaf of at least that level that holds a unit cube, -1 where there is none."""
-    for size in range(level, top + 1):
-        key = pack((place[0] >> size) << size, (place[1] >> size) << size, (place[2] >> size) << size)
-        found = find(table[0], table[1], key + (np.int64(size) << (3 * BITS)))
-        if found >= 0:
-            return found
-    return np.int64(-1)
-
-
-@njit(cache=True)
-def _crossings_on_face(low, normal, side, edges, edge_at, corners, table, first, behind, on_face, enters):
-    """Collects the crossings of the edges of a face with its lowest corner at `low`, and whether a walk around the face
-    enters the side of +1 there; gives how many."""
+def _crossings_on_face(corners, low, normal, edges, edge_at, first, behind, on_face, enters):
+    """Collects the crossings of the edges of a leaf's face, whose lowest corner has the number `low`, and whether a
+    walk around the face enters the side of +1 there; gives how many."""
     total = 0
-    start = np.empty(3, np.int64)
     for turn in range(2):
         along, other = (normal + 1 + turn) % 3, (normal + 2 - turn) % 3
         for far in range(2):
-            start[:] = low
-            start[other] += side if far else 0
+            start = low + far * TOWARDS[other]
             forward = (turn == 0) == (far == 0)
-            corner = find(table[0], table[1], pack(start[0], start[1], start[2]))
-            covered = np.int64(0)
-            while covered < side:  # one minimal edge, or the two halves that a smaller leaf makes of it
+            corner, end = corners[start], corners[start + TOWARDS[along]]
+            while corner != end:  # one minimal edge, or the two halves that a smaller leaf makes of it
                 e = edge_at[corner, along]
                 for crossing in range(first[e], first[e + 1]):
                     if total < len(on_face):
                         on_face[total], enters[total] = crossing, behind[crossing] == forward
                         total += 1
-                end = edges[e, 1]
-                covered += corners[end, along] - corners[corner, along]
-                corner = end
+                corner = edges[e, 1]
     return total
 
 
