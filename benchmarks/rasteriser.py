@@ -35,10 +35,11 @@ sys.path[:0] = [str(ROOT)]
 from calibration import calibration_milliseconds
 
 from render.harmonics import DC
-from render.splats import Splats, rasterize, tiles
+from render.splats import Splats, rasterize
 from render.splats.cpu import _Picture
 from render.splats.projection import lens_of
 from render.splats.records import CENTER_X, CENTER_Y, CONIC_A, CONIC_K, CONIC_R, LOG_OPACITY, TILE
+from render.splats.threads import parts_of
 
 GARDEN = Path("posed", "gsplat_test_garden", "test_garden.npz")
 CASES = ((10_000, 256, 256), (50_000, 400, 400), (138_766, 800, 600))
@@ -165,13 +166,13 @@ def pairs_of(splats: Splats, view: torch.Tensor, intrinsics: torch.Tensor, width
 
 THREADS = """
 import sys, time; sys.path[:0] = [{folder!r}]
-import numba, numpy, torch
+import numpy, torch
 from rasteriser import CASES, garden, rasterize
 n, width, height = CASES[1]
 splats, view, intrinsics = garden(n, width, height)
 took, bits = ([], []), []
-for turn in range(16):
-    numba.set_num_threads(1 + turn % 2)
+for turn in range(40):
+    torch.set_num_threads(1 + turn % 2)
     start = time.process_time()
     color = rasterize(splats, view, intrinsics, width, height).color
     color.backward(torch.ones_like(color))
@@ -186,25 +187,30 @@ print(f"{{one:.0f}} ms on 1, {{two:.0f}} summed on 2 ({{two / one:.2f}}x), {{'th
 
 
 def threads_told() -> str:
-    """Both passes with one and two threads, CPU time summed, and whether picture and gradients are the same bits."""
+    """Both passes with one and two threads, CPU time summed, and whether picture and gradients are the same bits.
+
+    Torch's own threads sleep when they have nothing to do, as in the command `relief`.
+    """
     script = THREADS.format(folder=str(Path(__file__).parent))
-    return f"| threads, 50,000 at 400x400, both passes | {_of_another_process(script, NUMBA_NUM_THREADS='2')} |"
+    return f"| threads, 50,000 at 400x400, both passes | {_of_another_process(script, OMP_WAIT_POLICY='passive')} |"
 
 
 def balance(name: str, splats: Splats, view: torch.Tensor, intrinsics: torch.Tensor, width: int, height: int) -> str:
-    """The mean load of four threads over the largest, by the hits that each blends."""
+    """The mean load of four threads over the largest, by the hits that each blends: computed, as if a hit took the
+    same time everywhere."""
     picture = picture_of(splats, view, intrinsics, width, height)
     picture.blend("color", picture.records, np.zeros(3, np.float32))
-    done, told = picture.done.astype(np.int64), []
-    for work in (np.diff(picture.starts), done):
-        dealt, bounds = tiles.deal(work, 4)
-        loads = np.add.reduceat(done[dealt], bounds[:-1])
-        told.append(f"{loads.mean() / loads.max():.3f}")
-    blocks = np.array([part.sum() for part in np.array_split(done, 4)])
-    return (
-        f"| balance of 4 threads, {name} | forward {told[0]}, backward {told[1]} "
-        f"(blocks of tiles would give {blocks.mean() / blocks.max():.2f}) |"
-    )
+    done = picture.done.astype(np.int64)
+    forward, backward = (balance_of(parts_of(len(done), 4, work), done) for work in (np.diff(picture.starts), done))
+    return f"| balance of 4 threads, {name} | forward {forward:.3f}, backward {backward:.3f} |"
+
+
+def balance_of(parts: list[tuple[int, int]], done: np.ndarray) -> float:
+    """Four threads of which the one that is done first takes the next part."""
+    loads = np.zeros(4)
+    for first, end in parts:
+        loads[loads.argmin()] += done[first:end].sum()
+    return loads.mean() / loads.max()
 
 
 FIRST_CALL = """

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from render.splats.compilation import kernel
 from render.splats.records import (
@@ -38,18 +37,20 @@ PIXELS = TILE * TILE
 MAX_ALPHA = F(0.99)
 MIN_TRANSMITTANCE = F(1e-4)
 CHANNELS_AT_MOST = 8
-BATCH = 16  # Gaussians between two looks at whether the tile is finished
+BATCH = 16  # Gaussians between two looks at which rows of the tile are finished
+EIGHTH = F(0.125)
 
-# A hit as the loops over pixels read it: the centre within the tile, the conic, -log(opacity), the rows that the
-# ellipse alpha = 1/255 reaches, and the values of its channels.
-LEFT, TOP, HALF_A, K_, HALF_R, FADE, FIRST_ROW, END_ROW, VALUE = range(9)
+# A hit as the loops over pixels read it: the centre within the tile, the conic and -log(opacity), scaled for an eighth
+# of q (`exp_minus_8`), the rows that the ellipse alpha = 1/255 reaches, and the values of its channels.
+LEFT, TOP, A_16, K_, R_16, FADE_8, FIRST_ROW, END_ROW, VALUE = range(9)
 STAGED = VALUE + CHANNELS_AT_MOST
 SLACK = F(0.01)  # rows are bounded with rounding on the safe side; alpha itself decides
 
 
 @kernel()
-def stage(records, values, first_value, channels, i, column, row, staged, h):
-    """Fills row h of `staged` (BATCH, STAGED) for Gaussian i in the tile at this column and row.
+def stage(records, values, first_value, channels, i, column, row, rows, staged, h):
+    """Fills row h of `staged` (BATCH, STAGED) for Gaussian i in the tile at this column and row, of which only the
+    pixels of `rows`, first and end, take part.
 
     The rows are those of the part of the ellipse q <= reach within the tile's columns: with C = A K^2 + R, dy is
     between -A K / C dx +- sqrt((2 reach - A R / C dx^2) / C), and its largest value, sqrt(2 reach / R), is at
@@ -66,18 +67,18 @@ def stage(records, values, first_value, channels, i, column, row, staged, h):
     narrows, tilt = a * r * per_c, a * k * per_c
     up = math.sqrt(max(F(0), (twice_reach - narrows * high * high) * per_c)) - tilt * high
     down = -math.sqrt(max(F(0), (twice_reach - narrows * low * low) * per_c)) - tilt * low
-    staged[h, LEFT], staged[h, TOP], staged[h, FADE] = left, top, -records[i, LOG_OPACITY]
-    staged[h, HALF_A], staged[h, K_], staged[h, HALF_R] = F(0.5) * a, k, F(0.5) * r
-    staged[h, FIRST_ROW] = max(F(0), np.ceil(top - up - F(0.5) - SLACK))
-    staged[h, END_ROW] = min(F(TILE), np.floor(top - down + F(0.5) + SLACK))
+    staged[h, LEFT], staged[h, TOP], staged[h, FADE_8] = left, top, -EIGHTH * records[i, LOG_OPACITY]
+    staged[h, A_16], staged[h, K_], staged[h, R_16] = F(0.5) * EIGHTH * a, k, F(0.5) * EIGHTH * r
+    staged[h, FIRST_ROW] = max(F(rows[0]), np.ceil(top - up - F(0.5) - SLACK))
+    staged[h, END_ROW] = min(F(rows[1]), np.floor(top - down + F(0.5) + SLACK))
     for channel in range(channels):
         staged[h, VALUE + channel] = values[i, first_value + channel]
 
 
 @kernel()
 def shape_of(staged, h):
-    """Left, top, A/2, K, R/2 and fade of a staged hit."""
-    return staged[h, LEFT], staged[h, TOP], staged[h, HALF_A], staged[h, K_], staged[h, HALF_R], staged[h, FADE]
+    """Left, top, A/16, K, R/16 and fade/8 of a staged hit."""
+    return staged[h, LEFT], staged[h, TOP], staged[h, A_16], staged[h, K_], staged[h, R_16], staged[h, FADE_8]
 
 
 @kernel()
@@ -88,9 +89,8 @@ def values_of(staged, h):
 
 
 @kernel()
-def exp_minus(q):
-    """e^-q for q in [0, log 255] to rounding: the eighth power of a polynomial for e^-(q/8), which is off by 2e-9."""
-    u = q * F(0.125)
+def exp_minus_8(u):
+    """e^-8u for u in [0, log(255)/8] to rounding: the eighth power of a polynomial for e^-u, which is off by 2e-9."""
     p = F(-0.166626307) + u * (F(0.0414970848) + u * (F(-0.00796585603) + u * F(0.000982420095)))
     p = F(1) + u * (F(-0.999999832) + u * (F(0.499995514) + u * p))
     p = p * p
@@ -99,54 +99,62 @@ def exp_minus(q):
 
 
 @kernel()
-def _brightest(buffer):
-    """The largest transmittance of a tile."""
-    most = F(0)
-    for p in range(U(0), U(PIXELS)):
-        most = max(most, buffer[p])
-    return most
+def empty_planes(count):
+    """Planes of a tile that begin at a multiple of 64 bytes: no vector of a row lies across two lines of the cache."""
+    space = np.empty(count * PIXELS + 16, F)
+    first = (-np.int64(space.ctypes.data) // 4) % 16
+    return space[first : first + count * PIXELS]
+
+
+@kernel()
+def rows_above(plane, bound):
+    """First and end of the rows of a plane that hold all its values above `bound`."""
+    first, end = 0, TILE
+    while first < end and not _any_above(plane, first, bound):
+        first += 1
+    while first < end and not _any_above(plane, end - 1, bound):
+        end -= 1
+    return first, end
+
+
+@kernel()
+def _any_above(plane, row, bound):
+    above = 0
+    for p in range(U(row * TILE), U(row * TILE + TILE)):
+        above += 1 if plane[p] > bound else 0
+    return above > 0
 
 
 def make_forward(channels: int, first_value: int, median: bool):
     """The forward pass for `channels` values that stand in each row of `values` from column `first_value` on.
 
-    With `median` it also finds the Gaussian at which T crosses one half. `dealt` and `bounds` are as `tiles.deal` gives
-    them; `done` (tiles,) becomes how many hits of each tile's list were blended before nothing was seen through it, and
-    for each pixel `through` is the T that is left, `last` the place in the list of the last Gaussian that counted.
+    With `median` it also finds the Gaussian at which T crosses one half. Of the tiles [first, end), `done` (tiles,)
+    becomes how many hits of the list were blended before nothing was seen through it, and for each pixel `through` is
+    the T that is left, `last` the place in the list of the last Gaussian that counted.
     """
     planes = channels + 3 if median else channels + 2
-    last_plane, crossing = (channels + 1) * PIXELS, (channels + 2) * PIXELS
-    blend = _make_blend(channels, median)
+    last_plane = (channels + 1) * PIXELS
+    blend, write = _make_blend(channels, median), _make_write(channels, median)
 
-    @kernel(parallel=True)
-    def forward(records, values, starts, pairs, dealt, bounds, columns, background, image, through, last, ids, done):
-        height, width = through.shape
-        for hand in prange(bounds.shape[0] - 1):
-            buffer, staged = np.empty(planes * PIXELS, F), np.empty((BATCH, STAGED), F)
-            for turn in range(bounds[hand], bounds[hand + 1]):
-                t = dealt[turn]
-                column, row = t % columns, t // columns
-                for p in range(planes * PIXELS):
-                    buffer[p] = F(1) if p < PIXELS else (F(-1) if p >= last_plane else F(0))
-                count, length = 0, starts[t + 1] - starts[t]
-                while count < length and _brightest(buffer) > MIN_TRANSMITTANCE:
-                    batch = min(BATCH, length - count)
-                    for h in range(batch):
-                        i = pairs[starts[t] + count + h, 0]
-                        stage(records, values, first_value, channels, i, column, row, staged, h)
-                    for h in range(batch):
-                        blend(buffer, staged, h, F(count + h))
-                    count += batch
-                done[t] = count
-                for y in range(row * TILE, min(height, (row + 1) * TILE)):
-                    for x in range(column * TILE, min(width, (column + 1) * TILE)):
-                        p = (y - row * TILE) * TILE + x - column * TILE
-                        through[y, x], last[y, x] = buffer[p], buffer[last_plane + p]
-                        for c in range(channels):
-                            image[y, x, c] = buffer[(c + 1) * PIXELS + p] + buffer[p] * background[c]
-                        if median:
-                            place = int(buffer[crossing + p])
-                            ids[y, x] = pairs[starts[t] + place, 0] if place >= 0 else -1
+    @kernel()
+    def forward(first, end, records, values, starts, pairs, columns, background, image, through, last, ids, done):
+        buffer, staged = empty_planes(planes), np.empty((BATCH, STAGED), F)
+        for t in range(first, end):
+            column, row = t % columns, t // columns
+            for p in range(planes * PIXELS):
+                buffer[p] = F(1) if p < PIXELS else (F(-1) if p >= last_plane else F(0))
+            count, length, rows = 0, starts[t + 1] - starts[t], (0, TILE)
+            while count < length and rows[0] < rows[1]:
+                batch = min(BATCH, length - count)
+                for h in range(batch):
+                    i = pairs[starts[t] + count + h, 0]
+                    stage(records, values, first_value, channels, i, column, row, rows, staged, h)
+                for h in range(batch):
+                    blend(buffer, staged, h, F(count + h))
+                count += batch
+                rows = rows_above(buffer[:PIXELS], MIN_TRANSMITTANCE)
+            done[t] = count
+            write(buffer, column, row, background, pairs, starts[t], image, through, last, ids)
 
     return forward
 
@@ -157,19 +165,19 @@ def _make_blend(channels: int, median: bool):
 
     @kernel()
     def blend(buffer, staged, h, place):
-        left, top, half_a, k, half_r, fade = shape_of(staged, h)
+        left, top, a_16, k, r_16, fade_8 = shape_of(staged, h)
         v0, v1, v2, v3, v4, v5, v6, v7 = values_of(staged, h)
         for y in range(int(staged[h, FIRST_ROW]), int(staged[h, END_ROW])):
             dy = top - F(y) - F(0.5)
-            across, down = left + k * dy, half_r * dy * dy + fade
+            across, down = left + k * dy, r_16 * dy * dy + fade_8
             base = y * TILE
             for x in range(TILE):
                 p = U(base + x)
                 e = across - (F(x) + F(0.5))
-                q = half_a * e * e + down  # - log(opacity e^-q)
+                u = a_16 * e * e + down  # - log(opacity e^-q) / 8
                 T = buffer[p]
-                counts = (q <= LOG_255) & (T > MIN_TRANSMITTANCE)
-                alpha = min(MAX_ALPHA, exp_minus(min(q, F(8)))) if counts else F(0)
+                counts = (u <= EIGHTH * LOG_255) & (T > MIN_TRANSMITTANCE)
+                alpha = min(MAX_ALPHA, exp_minus_8(min(u, F(1)))) if counts else F(0)
                 w, behind = alpha * T, (F(1) - alpha) * T
                 buffer[p] = behind
                 buffer[LAST + p] = place if counts else buffer[LAST + p]
@@ -187,6 +195,28 @@ def _make_blend(channels: int, median: bool):
                     buffer[CROSSING + p] = place if crosses else buffer[CROSSING + p]
 
     return blend
+
+
+def _make_write(channels: int, median: bool):
+    LAST, CROSSING = U(PIXELS * (channels + 1)), U(PIXELS * (channels + 2))
+
+    @kernel()
+    def write(buffer, column, row, background, pairs, start, image, through, last, ids):
+        """From the planes of a tile to the picture, up to whose border it goes."""
+        height, width = through.shape
+        x0, y0 = U(column * TILE), U(row * TILE)
+        for y in range(U(0), min(U(TILE), U(height) - y0)):
+            for x in range(U(0), min(U(TILE), U(width) - x0)):
+                p = y * U(TILE) + x
+                T = buffer[p]
+                through[y0 + y, x0 + x], last[y0 + y, x0 + x] = T, buffer[LAST + p]
+                for c in range(channels):
+                    image[y0 + y, x0 + x, c] = buffer[U((c + 1) * PIXELS) + p] + T * background[c]
+                if median:
+                    place = int(buffer[CROSSING + p])
+                    ids[y0 + y, x0 + x] = pairs[start + place, 0] if place >= 0 else -1
+
+    return write
 
 
 forward_color = make_forward(3, COLOR, median=False)

@@ -14,17 +14,19 @@ times 1, e, dy, e^2, e dy, dy^2. A hit's gradients are left at its slot.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from render.splats.blending import (
     BATCH,
     CHANNELS_AT_MOST,
+    EIGHTH,
     END_ROW,
     FIRST_ROW,
     MAX_ALPHA,
     PIXELS,
     STAGED,
-    exp_minus,
+    empty_planes,
+    exp_minus_8,
+    rows_above,
     shape_of,
     stage,
     values_of,
@@ -51,39 +53,25 @@ def make_backward(channels: int, first_value: int):
     """The backward pass of `make_forward(channels, first_value, ...)`; fills `sums` (hits, MOMENTS + channels)."""
     blend = _make_blend_backward(channels)
 
-    @kernel(parallel=True)
+    @kernel()
     def backward(
-        records,
-        values,
-        starts,
-        pairs,
-        dealt,
-        bounds,
-        columns,
-        background,
-        through,
-        last,
-        to_image,
-        to_alpha,
-        done,
-        sums,
+        first, end, records, values, starts, pairs, columns, background, through, last, to_image, to_alpha, done, sums
     ):
-        for hand in prange(bounds.shape[0] - 1):
-            buffer, staged = np.empty(GRADIENT + channels * PIXELS, F), np.empty((BATCH, STAGED), F)
-            for turn in range(bounds[hand], bounds[hand + 1]):
-                t = dealt[turn]
-                column, row = t % columns, t // columns
-                _fill_planes(background, through, last, to_image, to_alpha, column, row, buffer)
-                for end in range(done[t], 0, -BATCH):
-                    first = max(0, end - BATCH)
-                    for place in range(first, end):
-                        i = pairs[starts[t] + place, 0]
-                        stage(records, values, first_value, channels, i, column, row, staged, place - first)
-                    for place in range(end - 1, first - 1, -1):
-                        blend(buffer, staged, place - first, F(place), sums, pairs[starts[t] + place, 1])
-                for k in range(starts[t] + done[t], starts[t + 1]):
-                    for c in range(MOMENTS + channels):
-                        sums[pairs[k, 1], c] = F(0)
+        buffer, staged = empty_planes(5 + channels), np.empty((BATCH, STAGED), F)
+        for t in range(first, end):
+            column, row = t % columns, t // columns
+            _fill_planes(background, through, last, to_image, to_alpha, column, row, buffer)
+            for behind in range(done[t], 0, -BATCH):
+                front = max(0, behind - BATCH)
+                rows = rows_above(buffer[4 * PIXELS : 5 * PIXELS], F(front) - F(0.5))
+                for place in range(front, behind):
+                    i = pairs[starts[t] + place, 0]
+                    stage(records, values, first_value, channels, i, column, row, rows, staged, place - front)
+                for place in range(behind - 1, front - 1, -1):
+                    blend(buffer, staged, place - front, F(place), sums, pairs[starts[t] + place, 1])
+            for k in range(starts[t] + done[t], starts[t + 1]):
+                for c in range(MOMENTS + channels):
+                    sums[pairs[k, 1], c] = F(0)
 
     return backward
 
@@ -112,7 +100,7 @@ def _make_blend_backward(channels: int):
 
     @kernel()
     def blend(buffer, staged, h, place, sums, slot):
-        left, top, half_a, k, half_r, fade = shape_of(staged, h)
+        left, top, a_16, k, r_16, fade_8 = shape_of(staged, h)
         v0, v1, v2, v3, v4, v5, v6, v7 = values_of(staged, h)
         first, end = int(staged[h, FIRST_ROW]), int(staged[h, END_ROW])
         m, me, my, mee, mey, myy = F(0), F(0), F(0), F(0), F(0), F(0)
@@ -120,9 +108,9 @@ def _make_blend_backward(channels: int):
         for p in range(U(first * TILE), U(end * TILE)):
             dy = top - buffer[Y + p]
             e = (left + k * dy) - buffer[X + p]
-            q = half_a * e * e + (half_r * dy * dy + fade)
-            free = exp_minus(min(q, F(8)))
-            alpha = min(MAX_ALPHA, free) if (q <= LOG_255) & (place <= buffer[LAST + p]) else F(0)
+            u = a_16 * e * e + (r_16 * dy * dy + fade_8)
+            free = exp_minus_8(min(u, F(1)))
+            alpha = min(MAX_ALPHA, free) if (u <= EIGHTH * LOG_255) & (place <= buffer[LAST + p]) else F(0)
             T = buffer[p] / (F(1) - alpha)
             w = alpha * T
             buffer[p] = T
@@ -152,7 +140,7 @@ def _make_blend_backward(channels: int):
             mee += de * e
             mey += de * dy
             myy += dd * dy
-        a, r = F(2) * half_a, F(2) * half_r
+        a, r = F(16) * a_16, F(16) * r_16
         sums[slot, CENTER_X], sums[slot, CENTER_Y] = -a * me, -a * k * me - r * my
         sums[slot, CONIC_A], sums[slot, CONIC_K], sums[slot, CONIC_R] = F(-0.5) * mee, -a * mey, F(-0.5) * myy
         sums[slot, LOG_OPACITY] = m

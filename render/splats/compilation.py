@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 CAREFUL = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
 
-def kernel(parallel: bool = False, fastmath: bool | set[str] = True) -> Callable[[Callable], Any]:
+def kernel(fastmath: bool | set[str] = True) -> Callable[[Callable], Any]:
     """A decorator that compiles a function of float32 arrays.
 
     Divisions by zero follow IEEE: Python's check would keep a loop from being vectorised. numba keeps the result beside
@@ -31,7 +30,7 @@ def kernel(parallel: bool = False, fastmath: bool | set[str] = True) -> Callable
     """
 
     def compiled(function: Callable) -> Any:
-        dispatcher: Any = numba.njit(function, parallel=parallel, fastmath=fastmath, error_model="numpy", nogil=True)
+        dispatcher: Any = numba.njit(function, fastmath=fastmath, error_model="numpy", nogil=True)
         try:
             dispatcher._cache = _PackageCache(function)
         except RuntimeError as error:
@@ -83,12 +82,10 @@ class _Announcement(event.Listener):
         ours = event.data and str(event.data["dispatcher"].py_func.__module__).startswith(__package__ or "")
         if ours and not self.said:
             self.said = True
-            log.warning("compiling kernels: about 20 seconds, once on this machine")
+            log.warning("compiling kernels: about 15 seconds, once on this machine")
 
     def on_end(self, event: event.Event) -> None:
         pass
 
 
-# Held around the kernels: not every threading layer of numba serves two callers at once (workqueue ends the process).
-exclusive = threading.Lock()
 event.register("numba:compile", _Announcement())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 
@@ -18,7 +17,7 @@ from render.splats import (
     records,
     tiles,
 )
-from render.splats.compilation import exclusive
+from render.splats.threads import share
 
 TILE = records.TILE
 FEATURES = blending.CHANNELS_AT_MOST
@@ -79,16 +78,15 @@ class _Rasterize(torch.autograd.Function):
     ):  # fmt: skip
         splats = [_array(tensor) for tensor in (means, log_scales, quaternions, opacity_logits, sh)]
         camera = _array(view), _array(position), projection.lens_of(_array(intrinsics), width, height)
-        with exclusive:
-            picture = _Picture(splats, camera, degree, antialiased, width, height)
-            kind, behind = ("geometry", np.zeros(8, np.float32)) if geometry else ("color", np.zeros(3, np.float32))
-            behind[:3] = _array(background)
-            image, seen, ids = picture.blend(kind, picture.records, behind)
-            blended = np.empty((height, width, features.shape[1]), np.float32)
-            values = _chunks(_array(features))
-            for chunk, first in zip(values, range(0, features.shape[1], FEATURES), strict=True):
-                part = picture.blend("features", chunk, np.zeros(FEATURES, np.float32))[0]
-                blended[..., first : first + FEATURES] = part[..., : features.shape[1] - first]
+        picture = _Picture(splats, camera, degree, antialiased, width, height)
+        kind, behind = ("geometry", np.zeros(8, np.float32)) if geometry else ("color", np.zeros(3, np.float32))
+        behind[:3] = _array(background)
+        image, seen, ids = picture.blend(kind, picture.records, behind)
+        blended = np.empty((height, width, features.shape[1]), np.float32)
+        values = _chunks(_array(features))
+        for chunk, first in zip(values, range(0, features.shape[1], FEATURES), strict=True):
+            part = picture.blend("features", chunk, np.zeros(FEATURES, np.float32))[0]
+            blended[..., first : first + FEATURES] = part[..., : features.shape[1] - first]
         ctx.picture, ctx.kind, ctx.behind, ctx.seen, ctx.values = picture, kind, behind, seen, values
         alpha, depth = (image[..., 7], image[..., 3]) if geometry else (1 - seen[0], np.empty(0, np.float32))
         arrays = image[..., :3], alpha, depth, image[..., 4:7], blended, ids, picture.hits
@@ -103,17 +101,16 @@ class _Rasterize(torch.autograd.Function):
         if ctx.kind == "geometry":
             parts = to_image, _array(to.summed_depth)[..., None], _array(to.normal), to_alpha[..., None]
             to_image, to_alpha = np.concatenate(parts, 2), np.zeros_like(to_alpha)
-        with exclusive:
-            gradients = picture.blend_backward(ctx.kind, picture.records, ctx.behind, ctx.seen, to_image, to_alpha)
-            to_values = np.empty((len(picture.hits), to_features.shape[2]), np.float32)
-            black, nothing = np.zeros(FEATURES, np.float32), np.zeros_like(to_alpha)
-            for chunk, first in zip(ctx.values, range(0, to_features.shape[2], FEATURES), strict=True):
-                here = slice(first, first + FEATURES)
-                to_part = _padded(to_features[..., here])
-                part = picture.blend_backward("features", chunk, black, ctx.seen, to_part, nothing)
-                gradients[:, : records.MOMENTS] += part[:, : records.MOMENTS]
-                to_values[:, here] = part[:, records.MOMENTS :][:, : to_features.shape[2] - first]
-            to_splats, to_view, to_position, to_intrinsics = picture.project_backward(gradients)
+        gradients = picture.blend_backward(ctx.kind, picture.records, ctx.behind, ctx.seen, to_image, to_alpha)
+        to_values = np.empty((len(picture.hits), to_features.shape[2]), np.float32)
+        black, nothing = np.zeros(FEATURES, np.float32), np.zeros_like(to_alpha)
+        for chunk, first in zip(ctx.values, range(0, to_features.shape[2], FEATURES), strict=True):
+            here = slice(first, first + FEATURES)
+            to_part = _padded(to_features[..., here])
+            part = picture.blend_backward("features", chunk, black, ctx.seen, to_part, nothing)
+            gradients[:, : records.MOMENTS] += part[:, : records.MOMENTS]
+            to_values[:, here] = part[:, records.MOMENTS :][:, : to_features.shape[2] - first]
+        to_splats, to_view, to_position, to_intrinsics = picture.project_backward(gradients)
         to_background = np.einsum("hwc,hw->c", to_image[..., :3], ctx.seen[0])
         to_offsets = gradients[:, :2].copy()
         arrays = (*to_splats, to_values, to_offsets, to_view, to_position, to_intrinsics, to_background)
@@ -132,13 +129,12 @@ class _Picture:
         boxes = np.empty((n, 4), np.int32)
         size = np.array([width, height], np.int64)
         self.hits = np.empty(n, np.int32)
-        projection.project(*splats, degree, *camera, size, antialiased, self.records, boxes, self.hits)
+        share(projection.project, n, *splats, degree, *camera, size, antialiased, self.records, boxes, self.hits)
         self.slots = np.zeros(n + 1, np.int64)
         np.cumsum(self.hits, out=self.slots[1:])
         visible = np.flatnonzero(self.hits).astype(np.int32)
         order = tiles.sort_by_depth(self.records[visible, records.DEPTH].view(np.uint32), visible)
         self.starts, self.pairs = tiles.fill_lists(order, boxes, self.slots, self.columns, rows)
-        self.dealt, self.bounds = tiles.deal(np.diff(self.starts), numba.get_num_threads())
         self.done = np.empty(len(self.starts) - 1, np.int32)
 
     def blend(self, kind: str, values: np.ndarray, background: np.ndarray):
@@ -147,9 +143,10 @@ class _Picture:
         image = np.empty((*self.size, len(background)), np.float32)
         seen = np.empty((2, *self.size), np.float32)
         ids = np.full(self.size if kind == "geometry" else (0, 0), -1, np.int32)
-        _KERNELS[kind][0](
-            self.records, values, self.starts, self.pairs, self.dealt, self.bounds, self.columns, background, image,
-            *seen, ids, self.done,
+        share(
+            _KERNELS[kind][0], len(self.done),
+            self.records, values, self.starts, self.pairs, self.columns, background, image, *seen, ids, self.done,
+            work=np.diff(self.starts),
         )  # fmt: skip
         return image, seen, ids
 
@@ -157,20 +154,22 @@ class _Picture:
         """Gradients of the records' moments and of the values, (n, MOMENTS + channels)."""
         channels = to_image.shape[2]
         per_hit = np.empty((len(self.pairs), records.MOMENTS + channels), np.float32)
-        dealt, bounds = tiles.deal(self.done.astype(np.int64), numba.get_num_threads())
-        _KERNELS[kind][1](
-            self.records, values, self.starts, self.pairs, dealt, bounds, self.columns, background, *seen,
-            to_image, to_alpha, self.done, per_hit,
+        share(
+            _KERNELS[kind][1], len(self.done),
+            self.records, values, self.starts, self.pairs, self.columns, background, *seen, to_image, to_alpha,
+            self.done, per_hit, work=self.done,
         )  # fmt: skip
         sums = np.empty((len(self.hits), per_hit.shape[1]), np.float32)
-        tiles.sum_slots(self.slots, per_hit, sums)
+        share(tiles.sum_slots, len(sums), self.slots, per_hit, sums)
         return sums
 
     def project_backward(self, gradients: np.ndarray):
         """Gradients of the splats' arrays, of the view (4, 4), the camera's position and the intrinsics (3, 3)."""
         to_splats = [np.zeros_like(array) for array in self.splats]
-        to_camera = np.zeros((-(-len(self.hits) // projection.CHUNK), projection_backward.CAMERA))
-        projection_backward.project_backward(
+        chunks = -(-len(self.hits) // projection_backward.CHUNK)
+        to_camera = np.zeros((chunks, projection_backward.CAMERA))
+        share(
+            projection_backward.project_backward, chunks,
             *self.splats, self.degree, *self.camera, self.antialiased, self.records, self.hits, gradients,
             *to_splats, to_camera,
         )  # fmt: skip

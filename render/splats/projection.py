@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from render.splats.compilation import CAREFUL, kernel
 from render.splats.harmonics import fill_basis
@@ -41,41 +40,39 @@ F = np.float32
 NEAR = F(0.01)
 BLUR = F(0.3)
 LARGEST = F(1e30)
-CHUNK = 512  # Gaussians that a thread takes at a time
 
 
-@kernel(parallel=True, fastmath=CAREFUL)
+@kernel(fastmath=CAREFUL)
 def project(
-    means, log_scales, quaternions, opacity_logits, sh, degree, view, position, lens, size, antialiased,
+    first, end, means, log_scales, quaternions, opacity_logits, sh, degree, view, position, lens, size, antialiased,
     records, boxes, hits,
 ):  # fmt: skip
     """Fills `records` (n, 16), `boxes` (n, 4), the columns and rows [x0, x1) x [y0, y1) of tiles that a Gaussian may
-    touch, and `hits` (n,), how many tiles these are; 0 for one that is left out.
+    touch, and `hits` (n,), how many tiles these are, 0 for one that is left out; of the Gaussians [first, end).
 
     `view` is world-to-camera, `position` the camera's place in the world, `lens` as `lens_of` gives it, `size` width
     and height.
     """
-    n = means.shape[0]
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        basis = np.empty(16, F)
-        for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            hits[i] = 0
-            x, y, z = camera_coordinates(view, means, i)
-            if not (z > NEAR and z < LARGEST and abs(opacity_logits[i]) < LARGEST):
-                continue
-            axes, scales = axes_of(quaternions, i), scales_of(log_scales, i)
-            footprint = footprint_of(plane_of(F(x), F(y), F(z), lens, view), axes, scales)
-            touched = _project_shape(x, y, z, opacity_logits[i], footprint, lens, size, antialiased, records, boxes, i)
-            if touched == 0:
-                continue
-            direction, _ = direction_of(means, i, position)
-            fill_basis(direction[0], direction[1], direction[2], degree, basis)
-            _fill_color(sh, i, degree, basis, records)
-            _, sign, axis = thinnest(axes, scales, direction)
-            records[i, NORMAL], records[i, NORMAL + 1], records[i, NORMAL + 2] = scaled(sign, axis)
-            hits[i] = touched if _is_finite(records, i) else 0
-            for c in range(3):
-                records[i, COLOR + c] = max(records[i, COLOR + c], F(0))
+    turn, shift, position, lens = camera_of(view, position, lens)
+    basis = np.empty(16, F)
+    for i in range(np.uint64(first), np.uint64(end)):
+        hits[i] = 0
+        x, y, z = camera_coordinates(turn, shift, means, i)
+        if not (z > NEAR and z < LARGEST and abs(opacity_logits[i]) < LARGEST):
+            continue
+        axes, scales = axes_of(quaternions, i), scales_of(log_scales, i)
+        footprint = footprint_of(plane_of(F(x), F(y), F(z), lens, turn), axes, scales)
+        touched = _project_shape(x, y, z, opacity_logits[i], footprint, lens, size, antialiased, records, boxes, i)
+        if touched == 0:
+            continue
+        direction, _ = direction_of(means, i, position)
+        fill_basis(direction[0], direction[1], direction[2], degree, basis)
+        _fill_color(sh, i, degree, basis, records)
+        _, sign, axis = thinnest(axes, scales, direction)
+        records[i, NORMAL], records[i, NORMAL + 1], records[i, NORMAL + 2] = scaled(sign, axis)
+        hits[i] = touched if _is_finite(records, i) else 0
+        for c in range(3):
+            records[i, COLOR + c] = max(records[i, COLOR + c], F(0))
 
 
 def lens_of(intrinsics: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -163,14 +160,18 @@ def _is_finite(records, i):
 
 
 @kernel(fastmath=CAREFUL)
-def camera_coordinates(view, means, i):
+def camera_of(view, position, lens):
+    """The rows of W, t, the camera's position and the lens as tuples: no store to an array can change them."""
+    turn, shift = (row(view, 0), row(view, 1), row(view, 2)), (view[0, 3], view[1, 3], view[2, 3])
+    limits = (lens[4], lens[5], lens[6], lens[7])
+    return turn, shift, (position[0], position[1], position[2]), (lens[0], lens[1], lens[2], lens[3]) + limits
+
+
+@kernel(fastmath=CAREFUL)
+def camera_coordinates(turn, shift, means, i):
     """c = W m + t in float64: far from the world's origin W m and t cancel."""
-    mx, my, mz = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
-    return (
-        view[0, 0] * mx + view[0, 1] * my + view[0, 2] * mz + view[0, 3],
-        view[1, 0] * mx + view[1, 1] * my + view[1, 2] * mz + view[1, 3],
-        view[2, 0] * mx + view[2, 1] * my + view[2, 2] * mz + view[2, 3],
-    )
+    mean = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
+    return dot(turn[0], mean) + shift[0], dot(turn[1], mean) + shift[1], dot(turn[2], mean) + shift[2]
 
 
 @kernel(fastmath=CAREFUL)
@@ -199,14 +200,13 @@ def scales_of(log_scales, i):
 
 
 @kernel(fastmath=CAREFUL)
-def plane_of(x, y, z, lens, view):
+def plane_of(x, y, z, lens, turn):
     """The two rows of T = J W: where the picture of a point moves with a step in the world."""
     u = min(max(x / z, lens[4]), lens[5])
     v = min(max(y / z, lens[6]), lens[7])
-    forward = row(view, 2)
     return (
-        scaled(lens[0] / z, minus(row(view, 0), scaled(u, forward))),
-        scaled(lens[1] / z, minus(row(view, 1), scaled(v, forward))),
+        scaled(lens[0] / z, minus(turn[0], scaled(u, turn[2]))),
+        scaled(lens[1] / z, minus(turn[1], scaled(v, turn[2]))),
     )
 
 
@@ -230,7 +230,7 @@ def covariance(p_x, p_y):
 @kernel(fastmath=CAREFUL)
 def direction_of(means, i, position):
     """The unit vector from the camera to the mean, and one over the distance."""
-    away = minus(row(means, i), (position[0], position[1], position[2]))
+    away = minus(row(means, i), position)
     inverse = F(1) / math.sqrt(dot(away, away))
     return scaled(inverse, away), inverse
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from render.splats.compilation import CAREFUL, kernel
 from render.splats.harmonics import basis_gradient, fill_basis
 from render.splats.projection import (
-    CHUNK,
     axes_of,
     camera_coordinates,
+    camera_of,
     covariance,
     direction_of,
     footprint_of,
@@ -39,29 +38,31 @@ from render.splats.vectors import dot, minus, plus, row, scaled, times
 F = np.float32
 
 # What a chunk of Gaussians sends to the camera: 3x4 of the view, 3 of the position, fx, fy, cx, cy.
+CHUNK = 512
 CAMERA, POSITION, LENS = 19, 12, 15
 
 
-@kernel(parallel=True, fastmath=CAREFUL)
+@kernel(fastmath=CAREFUL)
 def project_backward(
-    means, log_scales, quaternions, opacity_logits, sh, degree, view, position, lens, antialiased,
+    first, end, means, log_scales, quaternions, opacity_logits, sh, degree, view, position, lens, antialiased,
     records, hits, gradients,
     to_means, to_log_scales, to_quaternions, to_opacity_logits, to_sh, to_camera,
 ):  # fmt: skip
-    """From `gradients` of the records (n, MOMENTS + channels) to those of the Gaussians, `to_...`, zeros before.
+    """From `gradients` of the records (n, MOMENTS + channels) to those of the Gaussians, `to_...`, zeros before,
+    for the chunks [first, end) of CHUNK Gaussians.
 
     Channels are the colour's 3, or 8 with depth, normal and alpha. `to_camera` (chunks, CAMERA) gets each chunk's sums.
     """
-    n = means.shape[0]
     geometry = gradients.shape[1] > MOMENTS + 3
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        basis = np.empty(16, F)
-        for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
+    turn, shift, position, lens = camera_of(view, position, lens)
+    basis = np.empty(16, F)
+    for chunk in range(first, end):
+        for i in range(chunk * CHUNK, min(means.shape[0], (chunk + 1) * CHUNK)):
             if hits[i] == 0:
                 continue
-            x, y, z = camera_coordinates(view, means, i)
+            x, y, z = camera_coordinates(turn, shift, means, i)
             x, y, z = F(x), F(y), F(z)
-            axes, scales, plane = axes_of(quaternions, i), scales_of(log_scales, i), plane_of(x, y, z, lens, view)
+            axes, scales, plane = axes_of(quaternions, i), scales_of(log_scales, i), plane_of(x, y, z, lens, turn)
             footprint = footprint_of(plane, axes, scales)
             direction, inverse_distance = direction_of(means, i, position)
             # opacity = sigmoid(logit): d log(opacity) / d logit = 1 - opacity
@@ -76,9 +77,7 @@ def project_backward(
                 to_normal = (gradients[i, MOMENTS + 4], gradients[i, MOMENTS + 5], gradients[i, MOMENTS + 6])
                 to_axes = _normal_gradient(axes, scales, direction, to_normal, to_axes)
             _quaternion_gradient(quaternions, i, to_axes, to_quaternions)
-            _camera_gradient(
-                x, y, z, means, lens, view, gradients, i, to_plane, to_depth, to_means, to_camera, chunk
-            )  # fmt: skip
+            _camera_gradient(x, y, z, means, lens, turn, gradients, i, to_plane, to_depth, to_means, to_camera, chunk)
             _color_gradient(
                 direction, inverse_distance, degree, sh, records, gradients, i, basis, to_sh, to_means, to_camera, chunk
             )
@@ -152,21 +151,7 @@ def _quaternion_gradient(quaternions, i, to_axes, to_quaternions):
 
 
 @kernel(fastmath=CAREFUL)
-def _camera_gradient(
-    x,
-    y,
-    z,
-    means,
-    lens,
-    view,
-    gradients,
-    i,
-    to_plane,
-    to_depth,
-    to_means,
-    to_camera,
-    chunk,
-):
+def _camera_gradient(x, y, z, means, lens, turn, gradients, i, to_plane, to_depth, to_means, to_camera, chunk):
     """From the centre, the depth and T = J W to the mean, and what the view and the lens get of them."""
     u, v = x / z, y / z
     flat_u, flat_v = min(max(u, lens[4]), lens[5]), min(max(v, lens[6]), lens[7])
@@ -175,9 +160,8 @@ def _camera_gradient(
     to_center_x, to_center_y = gradients[i, CENTER_X], gradients[i, CENTER_Y]
     to_t_x, to_t_y = to_plane
     # to J = (to T) W^T, of which four entries are not constant, and to W = J^T (to T)
-    forward = row(view, 2)
-    to_j00, to_j02 = dot(to_t_x, row(view, 0)), dot(to_t_x, forward)
-    to_j11, to_j12 = dot(to_t_y, row(view, 1)), dot(to_t_y, forward)
+    to_j00, to_j02 = dot(to_t_x, turn[0]), dot(to_t_x, turn[2])
+    to_j11, to_j12 = dot(to_t_y, turn[1]), dot(to_t_y, turn[2])
     to_w_x, to_w_y = scaled(fx_z, to_t_x), scaled(fy_z, to_t_y)
     to_w_z = minus(scaled(-flat_u, to_w_x), scaled(flat_v, to_w_y))
     # where u is kept at a limit, fx u holds cx in place of fx
@@ -188,14 +172,10 @@ def _camera_gradient(
     to_u = lens[0] * to_center_x - free_u * fx_z * to_j02
     to_v = lens[1] * to_center_y - free_v * fy_z * to_j12
     to_inverse_z = lens[0] * (to_j00 - flat_u * to_j02) + lens[1] * (to_j11 - flat_v * to_j12)
-    to_x, to_y, to_z = (
-        to_u / z,
-        to_v / z,
-        to_depth - (to_u * u + to_v * v + to_inverse_z / z) / z,
-    )
+    to_x, to_y, to_z = to_u / z, to_v / z, to_depth - (to_u * u + to_v * v + to_inverse_z / z) / z
     # c = W m + t
     mean = row(means, i)
-    to_mean = plus(plus(scaled(to_x, row(view, 0)), scaled(to_y, row(view, 1))), scaled(to_z, forward))
+    to_mean = plus(plus(scaled(to_x, turn[0]), scaled(to_y, turn[1])), scaled(to_z, turn[2]))
     to_means[i, 0], to_means[i, 1], to_means[i, 2] = to_mean
     _add_row(to_camera, chunk, 0, plus(to_w_x, scaled(to_x, mean)), to_x)
     _add_row(to_camera, chunk, 4, plus(to_w_y, scaled(to_y, mean)), to_y)

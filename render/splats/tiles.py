@@ -9,11 +9,11 @@ backward pass leaves its gradients, so that those of one Gaussian lie side by si
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from render.splats.compilation import kernel
+from render.splats.threads import share
 
-CHUNKS = 8  # parts of the sorted Gaussians that are dealt out in parallel
+CHUNKS = 8  # parts of the sorted Gaussians that are dealt out side by side
 
 
 @kernel()
@@ -40,83 +40,55 @@ def sort_by_depth(depths, visible):
     return order
 
 
-@kernel(parallel=True)
-def fill_lists(order, boxes, slots, columns, rows):
+def fill_lists(order, boxes, slots, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """`starts` (tiles + 1,) and `pairs` (hits, 2): list t holds (Gaussian, slot) of `pairs[starts[t]:starts[t + 1]]`.
 
     `order` are the visible Gaussians, nearest first, `slots` (n + 1,) the first slot of each Gaussian.
     """
-    tiles, m = columns * rows, order.shape[0]
-    counts = np.zeros((CHUNKS, tiles), np.int64)
-    for chunk in prange(CHUNKS):
-        for j in range(chunk * m // CHUNKS, (chunk + 1) * m // CHUNKS):
-            x0, y0, x1, y1 = (
-                boxes[order[j], 0],
-                boxes[order[j], 1],
-                boxes[order[j], 2],
-                boxes[order[j], 3],
-            )
-            for ty in range(y0, y1):
-                for tx in range(x0, x1):
-                    counts[chunk, ty * columns + tx] += 1
-    starts = np.zeros(tiles + 1, np.int64)
-    total = 0
-    for t in range(tiles):
-        starts[t] = total
-        for chunk in range(CHUNKS):
-            count = counts[chunk, t]
-            counts[chunk, t] = total  # from here on: where the chunk's next hit of this tile goes
-            total += count
-    starts[tiles] = total
-    pairs = np.empty((total, 2), np.int32)
-    for chunk in prange(CHUNKS):
-        for j in range(chunk * m // CHUNKS, (chunk + 1) * m // CHUNKS):
-            i = order[j]
-            slot = slots[i]
-            x0, y0, x1, y1 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
-            for ty in range(y0, y1):
-                for tx in range(x0, x1):
-                    place = counts[chunk, ty * columns + tx]
-                    counts[chunk, ty * columns + tx] = place + 1
-                    pairs[place, 0] = i
-                    pairs[place, 1] = slot
-                    slot += 1
+    counts = np.zeros((CHUNKS, columns * rows), np.int64)
+    share(_count_hits, CHUNKS, order, boxes, columns, counts)
+    ends = np.cumsum(counts.T).reshape(-1, CHUNKS)  # tile by tile, and in a tile chunk by chunk
+    starts = np.concatenate([[0], ends[:, -1]])
+    pairs = np.empty((starts[-1], 2), np.int32)
+    share(_deal_hits, CHUNKS, order, boxes, slots, columns, np.subtract(ends.T, counts, order="C"), pairs)
     return starts, pairs
 
 
 @kernel()
-def deal(work, hands):
-    """Tiles dealt to `hands` threads, the longest first, each to the one with least work so far.
-
-    `dealt` (tiles,) are the tiles hand by hand, `bounds` (hands + 1,) where each hand's begin.
-    """
-    tiles = work.shape[0]
-    owner = np.zeros(tiles, np.int64)
-    if hands > 1:
-        load = np.zeros(hands, np.int64)
-        for t in np.argsort(-work):
-            hand = np.argmin(load)
-            owner[t] = hand
-            load[hand] += work[t] + 1
-    bounds = np.zeros(hands + 1, np.int64)
-    for t in range(tiles):
-        bounds[owner[t] + 1] += 1
-    bounds = np.cumsum(bounds)
-    place, dealt = bounds.copy(), np.empty(tiles, np.int64)
-    for t in range(tiles):
-        dealt[place[owner[t]]] = t
-        place[owner[t]] += 1
-    return dealt, bounds
+def _count_hits(first, end, order, boxes, columns, counts):
+    """`counts` (chunks, tiles), zeros before: how many Gaussians of each of the chunks [first, end) touch each tile."""
+    chunks, m = counts.shape[0], order.shape[0]
+    for chunk in range(first, end):
+        for j in range(chunk * m // chunks, (chunk + 1) * m // chunks):
+            i = order[j]
+            for ty in range(boxes[i, 1], boxes[i, 3]):
+                for tx in range(boxes[i, 0], boxes[i, 2]):
+                    counts[chunk, ty * columns + tx] += 1
 
 
-@kernel(parallel=True)
-def sum_slots(slots, values, sums):
-    """`sums` (n, c): for each Gaussian the sum of `values` (hits, c) over its slots."""
-    n = slots.shape[0] - 1
-    for chunk in prange((n + 1023) // 1024):
-        for i in range(chunk * 1024, min(n, (chunk + 1) * 1024)):
+@kernel()
+def _deal_hits(first, end, order, boxes, slots, columns, places, pairs):
+    """Fills `pairs`; `places` (chunks, tiles), where the chunk's next hit of a tile goes, moves on."""
+    chunks, m = places.shape[0], order.shape[0]
+    for chunk in range(first, end):
+        for j in range(chunk * m // chunks, (chunk + 1) * m // chunks):
+            i = order[j]
+            slot = slots[i]
+            for ty in range(boxes[i, 1], boxes[i, 3]):
+                for tx in range(boxes[i, 0], boxes[i, 2]):
+                    place = places[chunk, ty * columns + tx]
+                    places[chunk, ty * columns + tx] = place + 1
+                    pairs[place, 0] = i
+                    pairs[place, 1] = slot
+                    slot += 1
+
+
+@kernel()
+def sum_slots(first, end, slots, values, sums):
+    """`sums` (n, c): for each of the Gaussians [first, end) the sum of `values` (hits, c) over its slots."""
+    for i in range(first, end):
+        for c in range(values.shape[1]):
+            sums[i, c] = np.float32(0)
+        for k in range(slots[i], slots[i + 1]):
             for c in range(values.shape[1]):
-                sums[i, c] = np.float32(0)
-            for k in range(slots[i], slots[i + 1]):
-                for c in range(values.shape[1]):
-                    sums[i, c] += values[k, c]
+                sums[i, c] += values[k, c]

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from render.cameras import Camera, look_at
-from render.splats import Splats, blending, compilation, rasterize, render_image, tiles
+from render.splats import Splats, blending, compilation, rasterize, render_image
 from render.splats.reference import rasterize_slowly
+from render.splats.threads import parts_of, share
 
 WIDTH, HEIGHT = 61, 45
 VIEW = torch.tensor(look_at([0.3, -0.4, -1.0], [0, 0, 2.5], (0, -1, 0))).float().double()
@@ -202,23 +203,28 @@ def test_wrong_shapes_are_named():
         rasterize(splats._replace(quaternions=splats.means), VIEW.float(), INTRINSICS.float(), 8, 8)
 
 
-def test_tiles_are_dealt_evenly():
-    """The load of 4 hands, for lists as uneven as an object before an empty background."""
+def test_four_threads_have_as_much_to_do():
+    """Where lists are long at an object and empty around it, and opaque Gaussians end some of them early, whichever
+    thread is free takes the next part: at the end all have worked for the same time, to 5 %."""
     generator = np.random.default_rng(0)
-    x, y = np.meshgrid(np.arange(25), np.arange(25))
-    work = (900 * np.exp(-((x - 12) ** 2 + (y - 12) ** 2) / 30) * generator.random((25, 25))).astype(np.int64).ravel()
-    dealt, bounds = tiles.deal(work, 4)
-    assert sorted(dealt) == list(range(625))
-    loads = np.add.reduceat(work[dealt], bounds[:-1])
-    assert loads.mean() / loads.max() >= 0.95
+    for side in (16, 25, 50):
+        x, y = np.mgrid[:side, :side] / side - 0.5
+        lists = (900 * np.exp(-(x * x + y * y) / 0.05) * generator.random((side, side))).astype(np.int64).ravel()
+        blended = np.minimum(lists, generator.integers(50, 900, side * side))
+        parts = parts_of(side * side, 4, lists)
+        assert sorted(tile for part in parts for tile in range(*part)) == list(range(side * side))
+        busy = np.zeros(4)
+        for first, end in parts:
+            busy[busy.argmin()] += blended[first:end].sum()
+        assert busy.mean() / busy.max() >= 0.95
 
 
 def test_the_pixel_loop_is_vectorised():
     """One row of 16 pixels well under what 16 pixels one by one take: 10 ns each and more."""
     blend = blending._make_blend(3, False)
     buffer, staged = np.ones(5 * blending.PIXELS, np.float32), np.zeros((1, blending.STAGED), np.float32)
-    staged[0, [blending.LEFT, blending.TOP, blending.HALF_A, blending.HALF_R]] = 8, 8, 0.01, 0.01
-    staged[0, [blending.FADE, blending.FIRST_ROW, blending.END_ROW]] = 5, 0, 16
+    staged[0, [blending.LEFT, blending.TOP, blending.A_16, blending.R_16]] = 8, 8, 0.001, 0.001
+    staged[0, [blending.FADE_8, blending.FIRST_ROW, blending.END_ROW]] = 0.6, 0, 16
 
     @numba.njit
     def many(times):
@@ -235,12 +241,12 @@ def test_the_pixel_loop_is_vectorised():
 
 
 THREADS = """
-import numba, sys, torch
+import sys, torch
 sys.path[:0] = [{tests!r}]
 from test_rasterizer import OUTPUTS, _rendered, _splats, rasterize
 results = []
 for threads in (1, 2):
-    numba.set_num_threads(threads)
+    torch.set_num_threads(threads)
     picture, gradients = _rendered(rasterize, _splats(2000, seed=3), torch.float32, geometry=True)
     results.append([getattr(picture, name) for name in OUTPUTS] + list(gradients.values()))
 assert all(torch.equal(one, two) for one, two in zip(*results))
@@ -250,9 +256,24 @@ print("equal")
 
 def test_two_threads_give_the_same_bits():
     script = THREADS.format(tests=os.path.dirname(__file__))
-    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "equal\n", done.stderr
+
+
+def test_each_item_is_done_once_and_errors_are_told():
+    """By any number of threads, for no items as well."""
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            for items in (0, 3, 1000):
+                counts = np.zeros(items, np.int64)
+                share(lambda first, end, counts=counts: np.add.at(counts, np.arange(first, end), 1), items)
+                assert (counts == 1).all()
+            with pytest.raises(ZeroDivisionError):
+                share(lambda first, end: 1 / 0, 1000)
+    finally:
+        torch.set_num_threads(before)
 
 
 STALE = """
