@@ -206,7 +206,7 @@ def _row(name: str, calibration: float, run: _Run, pictures: Path | None) -> str
     curve = ", ".join(f"{seconds:.0f}: {value:.1f}" for seconds, value in run.curve)
     step = "-" if run.stage.device == "cpu" else "{:.2f}, {:.2f}".format(*_milliseconds(run.stage))
     return (
-        f"| {name} | {calibration:.1f} | {run.config.steps} | {len(run.stage.result())} | {run.seconds:.0f} "
+        f"| {name} | {calibration:.1f} | {run.stage.steps} | {len(run.stage.result())} | {run.seconds:.0f} "
         f"| {psnr:.2f} | {min(value for value, _ in found):.2f} | {ssim:.4f} | {curve} | {step} |"
     )
 

@@ -40,7 +40,9 @@ class SplatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Gaussian splats."""
 
     steps: Count = 7000
-    """Pictures that are learned from, one after the other. A time limit sets it."""
+    """Pictures that are learned from, one after the other, at most. A time limit sets it."""
+    steps_a_photo: Count = 150
+    """There are no more steps than so many for each photo: more would learn few photos by heart."""
     gaussians: Count = 100_000
     """How many Gaussians there are at most. A time limit may lower it."""
     image_side: Annotated[int, msgspec.Meta(ge=16)] = 1600
@@ -54,6 +56,8 @@ class SplatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     far_points: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Along how many rays more begin far behind, for the sky, where they lead above the horizon; by default a tenth of
     the others, and none where photos have alpha or masks."""
+    stereo: bool = True
+    """Where points are known, begin also on all surfaces on whose depth neighbouring photos agree."""
     background: Literal["auto", "white", "black", "random"] = "auto"
     """What lies behind everything; auto is white where the photos have alpha, else black."""
     exposure: bool = False
@@ -73,9 +77,13 @@ class SplatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         of = {
             "draft": cls(steps=2000, gaussians=30_000, image_side=800),
             "standard": cls(),
-            "high": cls(steps=30_000, gaussians=500_000),
+            "high": cls(steps=30_000, steps_a_photo=300, gaussians=500_000),
         }
         return of[quality]
+
+    def steps_for(self, photos: int) -> int:
+        """The steps of a training on so many photos."""
+        return min(self.steps, self.steps_a_photo * photos)
 
 
 def splats(views: Views, config: SplatsConfig, train: Trainer) -> Scene:
@@ -90,7 +98,7 @@ def splats(views: Views, config: SplatsConfig, train: Trainer) -> Scene:
     stage = gaussian_stage(views, config, train.seed, train.device)
     gaussians = train(stage)
     cameras = scene_cameras(gaussians, views, stage.frame, stage.ground, train.device)
-    note = f"splats: {len(gaussians):,} Gaussians from {len(stage.targets)} views in {config.steps:,} steps"
+    note = f"splats: {len(gaussians):,} Gaussians from {len(stage.targets)} views in {stage.steps:,} steps"
     return Scene(gaussians=gaussians, cameras=cameras, frame=stage.frame, notes=(note,))
 
 
@@ -110,7 +118,8 @@ def gaussian_stage(views: Views, config: SplatsConfig, seed: int, device: str) -
     targets = Targets(trained, frame, config.image_side, device)
     cameras = targets.cameras
     smallest = min(min(camera.width, camera.height) for camera in cameras)
-    schedule = Schedule(config.steps, config.gaussians, config.sh_degree, camera_extent(cameras), smallest)
+    steps = config.steps_for(len(trained))
+    schedule = Schedule(steps, config.gaussians, config.sh_degree, camera_extent(cameras), smallest)
     usual = 0.01 if config.density == "mcmc" else 0.0
     penalties = (usual if given is None else given for given in (config.opacity_penalty, config.scale_penalty))
     background = config.background
@@ -131,19 +140,24 @@ def gaussian_stage(views: Views, config: SplatsConfig, seed: int, device: str) -
 
 
 def _initial(views: Views, targets: Targets, frame: Frame, config: SplatsConfig, rng: np.random.Generator) -> Gaussians:
-    """Gaussians at the known points, or at random, and some far behind."""
+    """Gaussians at the known points and on the surfaces that photos show, or at random, and some far behind."""
     from recon.gaussians.initialization import far_points, gaussians_at, known_points, points_at_random
+    from recon.gaussians.stereo import surface_points
 
-    if views.points is not None and len(views.points.points):
-        points, colors = known_points(views, frame, max(1, int(KNOWN * config.gaussians)), rng)
+    most = max(1, int(KNOWN * config.gaussians))
+    if _known(views):
+        points, colors = known_points(views, frame, most, rng)
     else:
         points, colors = points_at_random(min(config.random_points, config.gaussians), rng)
     far = config.far_points
     if far is None:
         far = 0 if targets.have_alpha or targets.are_masked else len(points) // 10
-    up = frame.rotation.T @ np.asarray(views.up)
-    beyond, grey = far_points(min(far, config.gaussians - len(points)), targets.cameras, up, rng)
-    points, colors = np.concatenate([points, beyond]), np.concatenate([colors, grey])
+    parts = [(points, colors)]
+    if _known(views) and config.stereo:
+        parts.append(surface_points(targets, points, most - len(points), rng))
+    left = config.gaussians - sum(len(places) for places, _ in parts)
+    parts.append(far_points(min(far, left), targets.cameras, frame.rotation.T @ np.asarray(views.up), rng))
+    points, colors = (np.concatenate(part) for part in zip(*parts, strict=True))
     return gaussians_at(points, colors, config.sh_degree, config.antialiased)
 
 
@@ -154,7 +168,7 @@ def fit_to_minutes(views: Views, config: SplatsConfig, device: str, minutes: flo
     """
     from recon.methods.splats.cost import fitted
 
-    return fitted(_trained(split(views)), config, device, 60 * minutes)
+    return fitted(_trained(split(views)), _known(views), config, device, 60 * minutes)
 
 
 def estimate(views: Views, config: SplatsConfig, device: str) -> Cost:
@@ -167,7 +181,13 @@ def estimate(views: Views, config: SplatsConfig, device: str) -> Cost:
     held = [size * share for size, share in zip(pixels, scale, strict=True)]
     pictures = 4e-6 * 1.4 * sum(held)  # 8 bits of four channels, in three sizes
     megabytes = MEGABYTES + MEGABYTES_A_GAUSSIAN * config.gaussians + MEGABYTES_A_PIXEL * max(held) + pictures
-    return Cost(seconds_of(trained, config, device), megabytes, "give fewer --gaussians or a smaller --image-side")
+    seconds = seconds_of(trained, _known(views), config, device)
+    return Cost(seconds, megabytes, "give fewer --gaussians or a smaller --image-side")
+
+
+def _known(views: Views) -> int:
+    """How many points of the scene are known."""
+    return 0 if views.points is None else len(views.points.points)
 
 
 def _trained(views: Views) -> list[View]:

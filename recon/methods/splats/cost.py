@@ -1,8 +1,8 @@
 """What a training takes, told beforehand; and which training a given time suits.
 
-A step costs a fixed amount, more for every Gaussian and more for every pixel on which there is something to see; the
-three constants below were fitted to trainings on one machine. What they are on this one is found out by timing a small
-job whose cost in them is known.
+A step costs a fixed amount, more for every Gaussian and more for every pixel on which there is something to see, and
+each photo costs its depths; the constants below were fitted to trainings on one machine. What they are on this one is
+found out by timing a small job whose cost in them is known.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import torch
 from recon.gaussians.initialization import gaussians_at, points_at_random
 from recon.gaussians.photometric import photometric_loss
 from recon.gaussians.schedule import Schedule
+from recon.gaussians.stereo import MOST_PHOTOS
 from recon.gaussians.tensors import to_splats
 from recon.inputs import View
+from recon.methods.splats import KNOWN
 from render.cameras import look_at
 from render.splats import rasterize
 
@@ -30,6 +32,7 @@ SECONDS_A_STEP = 4e-3
 SECONDS_A_GAUSSIAN = 0.5e-6
 SECONDS_A_PIXEL = 0.13e-6
 SECONDS_A_COVERED_PIXEL = 0.08e-6
+SECONDS_A_DEPTH = 0.5  # of a photo
 SECONDS_OF_JOB = 0.0205  # on the machine on which the constants hold
 JOB = (5_000, 192)  # Gaussians, and pixels along each side
 SAFE = 0.93  # share of a given time that is planned with
@@ -37,12 +40,12 @@ GAUSSIANS_A_STEP = 12.0  # where the time decides; more make the steps too few
 FEWEST_STEPS = 300
 
 
-def seconds_of(views: Sequence[View], config: SplatsConfig, device: str) -> float:
-    """About what the training takes on this machine."""
-    return speed(device) * _work(views, config, _covered(views))
+def seconds_of(views: Sequence[View], known: int, config: SplatsConfig, device: str) -> float:
+    """About what the training takes on this machine where so many points are known."""
+    return speed(device) * _work(views, known, config, _covered(views))
 
 
-def fitted(views: Sequence[View], config: SplatsConfig, device: str, seconds: float) -> SplatsConfig:
+def fitted(views: Sequence[View], known: int, config: SplatsConfig, device: str, seconds: float) -> SplatsConfig:
     """The config with as many steps as fit in the time, and no more Gaussians than that many steps can teach."""
     allowed, covered = SAFE * seconds / speed(device), _covered(views)
 
@@ -50,26 +53,30 @@ def fitted(views: Sequence[View], config: SplatsConfig, device: str, seconds: fl
         budget = min(config.gaussians, max(1000, int(GAUSSIANS_A_STEP * steps)))
         return msgspec.structs.replace(config, steps=steps, gaussians=budget)
 
-    low, high = FEWEST_STEPS, 1_000_000
+    low, high = FEWEST_STEPS, max(FEWEST_STEPS, config.steps_a_photo * len(views)) + 1  # the last is out of reach
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _work(views, with_steps(middle), covered) <= allowed else (low, middle)
+        low, high = (middle, high) if _work(views, known, with_steps(middle), covered) <= allowed else (low, middle)
     return with_steps(low)
 
 
-def _work(views: Sequence[View], config: SplatsConfig, covered: float) -> float:
+def _work(views: Sequence[View], known: int, config: SplatsConfig, covered: float) -> float:
     """The seconds of the training on the machine on which the constants hold."""
     sides = np.array([(view.camera.width, view.camera.height) for view in views], float)
     sides *= np.minimum(1, config.image_side / sides.max(1, keepdims=True))
     pixels = float(sides.prod(1).mean())
-    schedule = Schedule(config.steps, config.gaussians, config.sh_degree, 1.0, int(sides.min()))
+    steps = config.steps_for(len(views))
+    schedule = Schedule(steps, config.gaussians, config.sh_degree, 1.0, int(sides.min()))
     each = SECONDS_A_PIXEL + SECONDS_A_COVERED_PIXEL * covered
-    seconds, count, stride = 0.0, min(config.random_points, config.gaussians), schedule.interval
-    for i in range(0, config.steps, stride):
+    count, depths = min(known or config.random_points, config.gaussians), 0.0
+    if known and config.stereo:
+        count, depths = int(KNOWN * config.gaussians), SECONDS_A_DEPTH * min(len(views), MOST_PHOTOS)
+    seconds, stride = 0.0, schedule.interval
+    for i in range(0, steps, stride):
         if schedule.grows(i + stride - 1):
             count = schedule.wanted(i, count)
         seconds += SECONDS_A_STEP + SECONDS_A_GAUSSIAN * count + each * pixels / schedule.factor(i) ** 2
-    return seconds * stride
+    return depths + seconds * stride
 
 
 def _covered(views: Sequence[View]) -> float:

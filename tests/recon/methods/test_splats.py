@@ -237,6 +237,15 @@ def test_a_time_gives_steps_and_gaussians_and_the_cost_agrees():
     assert estimate(views, SplatsConfig(), "cpu").megabytes < 1000
 
 
+def test_few_photos_are_not_learned_from_more_often_than_is_good():
+    views = photographed(blobs(20), 10)
+    stage = gaussian_stage(views, msgspec.structs.replace(QUICK, steps=5000), 0, "cpu")
+    assert stage.steps == 6 * SplatsConfig().steps_a_photo
+    assert fit_to_minutes(views, SplatsConfig(), "cpu", 60).steps <= stage.steps
+    whole, capped = (SplatsConfig(steps=steps) for steps in (50_000, stage.steps))
+    assert estimate(views, whole, "cpu").seconds < 2 * estimate(views, capped, "cpu").seconds
+
+
 def test_too_few_views_are_refused_in_a_sentence():
     views = photographed(blobs(20), 5)
     with pytest.raises(UserError, match="--method splats: 1 view is left to train on; at least 2 are needed"):
