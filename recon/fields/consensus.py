@@ -52,6 +52,8 @@ def _agree(offsets, inverse, axis):
                 distance = u * x + v * y + w * z
                 nearness = 1 - 0.7 * (u * u + v * v + w * w) / farthest
                 cost += nearness * min(distance * distance / square * inverse, 1.0)
+                if cost >= least:
+                    break
             if cost < least:
                 least = cost
                 scale = 1 / math.sqrt(square)

@@ -89,7 +89,7 @@ def answers_again(lattice: Lattice, field: SheetField, earlier: Lattice, given: 
     new = np.flatnonzero(number < 0)
     corners, ends = np.unique(lattice.edges[new], return_inverse=True)
     of_new = _answers(lattice.corner_positions[corners], ends.reshape(-1, 2), lattice.edge_lengths[new], field)
-    found = Answers(*(values[number] for values in given))
+    found = Answers(*(values.take(number, axis=0, mode="wrap") for values in given))
     for values, which in zip(found, of_new, strict=True):
         values[new] = which
     return found
@@ -231,38 +231,39 @@ def _descending(weights: Float64[np.ndarray, "e"]) -> Int64[np.ndarray, "e"]:
 
 @njit(cache=True)
 def _sides(corner_count, edges, turn, order):
-    """+1 or -1 for every corner, so that side_a * side_b = turn along a spanning forest of the first edges in order."""
-    parent, relative = np.arange(corner_count), np.ones(corner_count, np.int8)
-    size = np.ones(corner_count, np.int32)
+    """+1 or -1 for every corner, so that side_a * side_b = turn along a spanning forest of the first edges in order.
+
+    link is minus a tree's size at its root; elsewhere twice the node above, and 1 more where that is on the other side.
+    """
+    link = np.full(corner_count, np.int32(-1))
     for e in order:
-        a, sign_a = _root(parent, relative, edges[e, 0])
-        b, sign_b = _root(parent, relative, edges[e, 1])
+        a, other_a = _root(link, edges[e, 0])
+        b, other_b = _root(link, edges[e, 1])
         if a == b:
             continue
-        if size[a] < size[b]:
+        if link[a] > link[b]:
             a, b = b, a
-        parent[b] = a
-        relative[b] = sign_a * sign_b * turn[e]
-        size[a] += size[b]
+        link[a] += link[b]
+        link[b] = 2 * a + (other_a ^ other_b ^ (turn[e] < 0))
     side = np.empty(corner_count, np.int8)
     for corner in range(corner_count):
-        side[corner] = _root(parent, relative, corner)[1]
+        side[corner] = 1 - 2 * _root(link, corner)[1]
     return side
 
 
 @njit(cache=True)
-def _root(parent, relative, node):
-    """The root of a node's tree and the node's sign relative to it; the way there is halved."""
-    sign = np.int8(1)
-    while parent[node] != node:
-        above = parent[node]
-        if parent[above] != above:
-            relative[node] *= relative[above]
-            parent[node] = parent[above]
-            above = parent[node]
-        sign *= relative[node]
-        node = above
-    return node, sign
+def _root(link, node):
+    """The root of a node's tree and whether the node is on the other side than it; the way there is halved."""
+    other = np.int32(0)
+    while link[node] >= 0:
+        above = link[node]
+        beyond = link[above >> 1]
+        if beyond >= 0:
+            above = beyond ^ (above & 1)
+            link[node] = above
+        other ^= above & 1
+        node = above >> 1
+    return node, other
 
 
 @njit(cache=True)

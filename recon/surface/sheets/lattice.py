@@ -9,6 +9,7 @@ stand (Ju et al., Dual Contouring of Hermite Data, 2002).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64, Int8, Int32, Int64
@@ -44,7 +45,7 @@ class Lattice:
     edge_at: Int32[np.ndarray, "k 3"]
     cell_corners: Int32[np.ndarray, "c 8"]
 
-    @property
+    @cached_property
     def corner_positions(self) -> Float64[np.ndarray, "k 3"]:
         """The corners in the points' coordinates."""
         return self.origin + self.step * self.corners
