@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +40,44 @@ def assert_killed_runs_end_with_the_same_bits(code: str, folder: Path, steps: in
     run(broken, None)
     ours, theirs = np.load(f"{broken}.npz"), np.load(f"{unbroken}.npz")
     assert set(ours) == set(theirs) and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def assert_a_broken_run_leaves_the_same_bytes(
+    command: list[str], folder: Path, environment: dict[str, str], scene: str
+) -> None:
+    """`command` reconstructs into the run folder that is appended to it, and leaves `scene` there. A second run is
+    killed, stopped as a user does, and killed again, at fractions of the CPU time that the first took: up to a fifth of
+    it passes before the training."""
+
+    def end(share: float, number: signal.Signals) -> tuple[int, str]:
+        """Sends a signal once the run has worked so long, however busy the machine is, and waits for its end."""
+        process = subprocess.Popen(
+            [*command, "broken"],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while process.poll() is None:
+            user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            if (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") >= share * whole:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=300)
+        return process.returncode, errors
+
+    before = os.times()
+    subprocess.run([*command, "whole"], cwd=folder, env=environment, check=True, capture_output=True)
+    after = os.times()
+    whole = after.children_user + after.children_system - before.children_user - before.children_system
+    broken = folder / "broken"
+    assert end(0.3, signal.SIGKILL)[0] == -signal.SIGKILL
+    status, errors = end(0.35, signal.SIGINT)
+    assert status == 130 and "the same command goes on" in errors
+    assert json.loads((broken / "run.json").read_text())["status"] == "stopped"
+    assert end(0.3, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert not (broken / "scene").exists()
+    subprocess.run([*command, "broken"], cwd=folder, env=environment, check=True, capture_output=True)
+    assert (broken / scene).read_bytes() == (folder / "whole" / scene).read_bytes()

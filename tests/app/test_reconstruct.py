@@ -7,7 +7,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from recon.errors import UserError
 from recon.formats import read
 from recon.methods import method_named
 from recon.training import Trainer
+from tests.killing import assert_a_broken_run_leaves_the_same_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -157,44 +157,12 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_next_run_goes_on(eight: Pa
     assert trimesh.load_mesh(run / "scene" / "mesh.ply").is_watertight
 
 
-def network(eight: Path, out: str) -> list[str]:
-    """The command of a short training of the network, about 15 CPU seconds."""
-    options = ["--method", "orex", "--budget", "0.0002", "--resolution", "48", "--device", "cpu"]
-    return [sys.executable, "-m", "app.cli", "reconstruct", str(eight), *options, "--out", out]
-
-
-def end_in_training(eight: Path, out: str, seconds: float, number: signal.Signals) -> tuple[int, str]:
-    """Starts the training, sends a signal some seconds after its run.json stands, and waits for its end."""
-    process = subprocess.Popen(
-        network(eight, out),
-        cwd=eight.parent,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    give_up = time.monotonic() + 120
-    while not (eight.parent / out / "run.json").exists() and time.monotonic() < give_up:
-        time.sleep(0.05)
-    time.sleep(seconds)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
-    return process.returncode, errors
-
-
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the CPU time of a process is read from /proc")
 def test_training_that_is_killed_and_stopped_goes_on_to_the_same_result(eight: Path):
-    subprocess.run(network(eight, "whole"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
-    broken = eight.parent / "broken"
-    assert end_in_training(eight, "broken", 2, signal.SIGKILL)[0] == -signal.SIGKILL
-    status, errors = end_in_training(eight, "broken", 5, signal.SIGINT)
-    assert status == 130 and "the same command goes on" in errors
-    assert json.loads((broken / "run.json").read_text())["status"] == "stopped"
-    assert end_in_training(eight, "broken", 4, signal.SIGKILL)[0] == -signal.SIGKILL
-    assert not (broken / "scene").exists()
-    subprocess.run(network(eight, "broken"), cwd=eight.parent, env=ENVIRONMENT, check=True, capture_output=True)
-    meshes = [(folder / "scene" / "mesh.ply").read_bytes() for folder in (broken, eight.parent / "whole")]
-    assert meshes[0] == meshes[1]
+    options = ["--method", "orex", "--budget", "0.0002", "--resolution", "48", "--device", "cpu"]
+    command = [sys.executable, "-m", "app.cli", "reconstruct", str(eight), *options, "--out"]
+    assert_a_broken_run_leaves_the_same_bytes(command, eight.parent, ENVIRONMENT, "scene/mesh.ply")
 
 
 def test_help_answers_at_once():

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +15,7 @@ from test_reconstruct import ENVIRONMENT, relief
 from recon.formats import read
 from recon.formats.options import ViewOptions
 from recon.formats.splats import read_splats
+from tests.killing import assert_a_broken_run_leaves_the_same_bytes
 
 SHORT = ("--steps", "200", "--gaussians", "1500", "--random-points", "1000", "--sh-degree", "1", "--device", "cpu")
 
@@ -167,38 +164,10 @@ def test_paths_are_rendered_as_pictures_and_as_a_video(run: Path, tmp_path: Path
     assert "neither a video" in relief("render", run, "--out", "a.txt", cwd=folder, expect=2).stderr
 
 
-def end_in_training(command: list[str], folder: Path, cpu_seconds: float, number: signal.Signals) -> tuple[int, str]:
-    """Starts the command, sends a signal once it has worked so long, however busy the machine is, and waits for its
-    end."""
-    process = subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None:
-        user, system = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        if (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") >= cpu_seconds:
-            break
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=300)
-    return process.returncode, errors
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the CPU time of a process is read from /proc")
 def test_training_that_is_killed_and_stopped_goes_on_to_the_same_splats(run: Path):
     folder = run.parents[1]
     options = ["--steps", "5000", "--gaussians", "3000", "--random-points", "1000", "--device", "cpu"]
     command = [sys.executable, "-m", "app.cli", "reconstruct", "balls", *options, "--out"]
-    before = os.times()
-    subprocess.run([*command, "whole"], cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
-    after = os.times()
-    whole = after.children_user + after.children_system - before.children_user - before.children_system
-    broken = folder / "broken"  # about a fifth of the time passes before the training
-    assert end_in_training([*command, "broken"], folder, 0.4 * whole, signal.SIGKILL)[0] == -signal.SIGKILL
-    status, errors = end_in_training([*command, "broken"], folder, 0.5 * whole, signal.SIGINT)
-    assert status == 130 and "the same command goes on" in errors
-    assert json.loads((broken / "run.json").read_text())["status"] == "stopped" and not (broken / "scene").exists()
-    assert end_in_training([*command, "broken"], folder, 0.4 * whole, signal.SIGKILL)[0] == -signal.SIGKILL
-    subprocess.run([*command, "broken"], cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
-    splats = [(folder / name / "scene" / "splats.ply").read_bytes() for name in ("whole", "broken")]
-    assert splats[0] == splats[1]
+    assert_a_broken_run_leaves_the_same_bytes(command, folder, ENVIRONMENT, "scene/splats.ply")
