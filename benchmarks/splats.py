@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--input", default=None, help="the name of a folder in posed/ or photos/ of the data")
     parser.add_argument("--seconds", type=float, default=None, help="seconds that the training may take")
     parser.add_argument("--quality", choices=("draft", "standard", "high"), default="standard")
-    parser.add_argument("--density", choices=("gradient", "mcmc"), default="gradient")
+    parser.add_argument("--density", choices=("error", "mcmc"), default="error")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path, default=None, help="takes the held-out views as rendered")

@@ -1,9 +1,11 @@
 """Where Gaussians are added and removed.
 
-`ByGradient` (after Kerbl et al. 2023) removes those that are hardly seen and halves those whose places in the pictures
-the loss would move the most, up to a budget. `ByRelocation` (after Kheradmand et al., 3D Gaussian Splatting as Markov
-chain Monte Carlo, 2024) takes them for samples: dead ones move to where opaque ones are, in a way that leaves the
-picture as it is, and noise keeps them exploring.
+`ByError` removes those that are hardly seen and halves those at which the pictures are the most wrong, up to a budget.
+The gradient of their places, by which Kerbl et al. (2023) choose, misses texture finer than the Gaussians: what pulls
+one to the left and what pulls it to the right cancel; the error stays (Rota Bulò et al., Revising densification in
+Gaussian splatting, 2024). `ByRelocation` (after Kheradmand et al., 3D Gaussian Splatting as Markov chain Monte Carlo,
+2024) takes them for samples: dead ones move to where opaque ones are, in a way that leaves the picture as it is, and
+noise keeps them exploring.
 
 Both yield `Rows`: from which of the old Gaussians each new one comes.
 """
@@ -11,13 +13,14 @@ Both yield `Rows`: from which of the old Gaussians each new one comes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from render.splats import Rendering, Splats
+from render.splats import Splats
 
 FAINT = 0.005  # opacity under which a Gaussian is removed
 NARROWED = 0.6  # the width of a half, of the whole's along its longest axis
@@ -34,14 +37,13 @@ class Rows(NamedTuple):
     fresh: Bool[torch.Tensor, "m"]
 
 
+Errors = Callable[[], Float[torch.Tensor, "n"]]  # how wrong the pictures are at each Gaussian, for whoever asks
+
+
 class Density(Protocol):
     """How the number and the places of Gaussians are seen to."""
 
-    def observe(self, rendering: Rendering) -> None:
-        """Takes down what a step's backward pass says of each Gaussian."""
-        ...
-
-    def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
+    def change(self, splats: Splats, errors: Errors, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
         """The Gaussians after removal and growth to the wanted number at most, and where they come from."""
         ...
 
@@ -49,34 +51,15 @@ class Density(Protocol):
         """What a step does to them beside learning."""
         ...
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """What is kept from step to step, a row per Gaussian."""
-        ...
 
-    def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Takes `state` back."""
-        ...
+class ByError:
+    """Removal of faint ones, and halving of those at which the pictures are the most wrong."""
 
-
-class ByGradient:
-    """Removal of faint ones, and halving of those with the largest mean gradient in the pictures."""
-
-    def __init__(self, count: int, device: str) -> None:
-        self.gradients = torch.zeros(count, device=device)
-        self.seen = torch.zeros(count, device=device)
-
-    def observe(self, rendering: Rendering) -> None:
-        assert rendering.screen_offsets is not None and rendering.screen_offsets.grad is not None
-        height, width = rendering.alpha.shape
-        across, down = rendering.screen_offsets.grad.T
-        self.gradients += torch.hypot(across * (width / 2), down * (height / 2))
-        self.seen += rendering.visible
-
-    def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
+    def change(self, splats: Splats, errors: Errors, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
         kept = torch.sigmoid(splats.opacity_logits) > FAINT
         if not kept.any():  # photos of nothing: there must be something to go on with
             kept[0] = True
-        score = torch.where(kept, self.gradients / self.seen.clamp(min=1), 0)
+        score = torch.where(kept, errors(), 0)
         survivors = int(kept.sum())
         added = max(0, min(wanted - survivors, int(MOST_GROWTH * survivors), int((score > 0).sum())))
         chosen = torch.topk(score, added).indices
@@ -84,30 +67,16 @@ class ByGradient:
         side = torch.zeros_like(score)
         side[chosen] = 1
         side = torch.cat([side[kept], torch.full_like(side[:added], -1)])
-        splats = _halves(Splats(*(values[source] for values in splats)), side)
-        self.gradients, self.seen = torch.zeros_like(side), torch.zeros_like(side)
-        return splats, Rows(source, side != 0)
+        return _halves(Splats(*(values[source] for values in splats)), side), Rows(source, side != 0)
 
     def disturb(self, splats: Splats, means_rate: float, rng: np.random.Generator) -> None:
         pass
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return {"gradients": self.gradients, "seen": self.seen}
-
-    def load(self, state: dict[str, torch.Tensor]) -> None:
-        self.gradients, self.seen = state["gradients"], state["seen"]
 
 
 class ByRelocation:
     """Relocation of faint ones, growth by the same move, and noise."""
 
-    def __init__(self, count: int, device: str) -> None:
-        pass
-
-    def observe(self, rendering: Rendering) -> None:
-        pass
-
-    def change(self, splats: Splats, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
+    def change(self, splats: Splats, errors: Errors, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
         opacities = torch.sigmoid(splats.opacity_logits)
         faint = opacities <= FAINT
         count, device = len(faint), faint.device
@@ -136,12 +105,6 @@ class ByRelocation:
         turned = rotation_matrices(splats.quaternions) * splats.log_scales.exp()[:, None]  # R S
         covariance_noise = torch.einsum("nij,nkj,nk->ni", turned, turned, noise)
         splats.means.add_(NOISE * means_rate * exploring[:, None] * covariance_noise)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return {}
-
-    def load(self, state: dict[str, torch.Tensor]) -> None:
-        pass
 
 
 def _shared(

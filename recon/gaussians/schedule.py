@@ -2,8 +2,8 @@
 
 Everything hangs on the share of the steps that is done, so that a short training is a long one in small: Gaussians
 learn on quarter, then half, then whole pictures (a step on a quarter costs an eighth, and the coarse shape must be
-there first anyway); their number grows geometrically meanwhile; rates fall towards the end, where single pictures
-would only pull to and fro.
+there first anyway). Their number grows geometrically meanwhile, for the most part on whole pictures, which alone show
+where the finest texture is. Rates fall towards the end, where single pictures would only pull to and fro.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from recon.gaussians.optimizer import Rates
 
-QUARTER, HALF = 0.3, 0.65  # shares of the steps at which pictures of that size end
-GROWING = (0.03, 0.7)  # the shares between which Gaussians are added
+QUARTER, HALF = 0.2, 0.5  # shares of the steps at which pictures of that size end
+GROWING = (0.03, 0.8)  # the shares between which Gaussians are added
 EVENTS = 60  # of growth, at most,
 FEWEST_STEPS = 50  # this many steps apart at least
 SH_EVERY = 0.1  # share of the steps after which harmonics gain a degree
-FALLING = 0.6  # the share from which all rates fall, to LAST of what they were
+FALLING = 0.65  # the share from which all rates fall, to LAST of what they were
 LAST = 0.1
 PUBLISHED_STEPS, HASTE = 30_000, 5.0  # the published rates hold for so many; fewer make larger strides, up to HASTE
 MEANS_FALL = 0.01  # over the whole training, of the means alone

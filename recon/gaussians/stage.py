@@ -6,26 +6,28 @@ interrupted run draws what an unbroken one draws.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from recon.gaussians.density import ByGradient, ByRelocation, Density, morton_order
+from recon.gaussians.density import ByError, ByRelocation, Density, morton_order
 from recon.gaussians.exposure import Exposures
 from recon.gaussians.model import Gaussians
 from recon.gaussians.optimizer import VisibleAdam
 from recon.gaussians.photometric import photometric_loss
 from recon.gaussians.schedule import Schedule
-from recon.gaussians.targets import Target, Targets
+from recon.gaussians.targets import Targets
 from recon.gaussians.tensors import to_device, to_gaussians, to_splats
 from recon.scene import Frame, Scene
 from recon.training import HISTORY
 from render.splats import Rendering, Splats, rasterize
 
-ORDER, BACKGROUND, GROWTH, NOISE = range(4)  # what random numbers are for
+ORDER, BACKGROUND, GROWTH, NOISE, LOOKS = range(5)  # what random numbers are for
+
+LOOKED_AT = 4  # photos, to learn where the Gaussians are too coarse
 
 Background = Literal["white", "black", "random"]
 
@@ -39,6 +41,14 @@ class Losses(msgspec.Struct, frozen=True):
     scale: float = 0.0
 
 
+class _Compared(NamedTuple):
+    """A photo's picture, its colours as the photo's exposure shows them, and those that it should have."""
+
+    rendering: Rendering
+    colors: Float32[torch.Tensor, "h w 3"]
+    wanted: Float32[torch.Tensor, "h w 3"]
+
+
 class GaussianStage:
     """Trains Gaussians on targets; the result is the Gaussians, in the targets' coordinates."""
 
@@ -50,7 +60,7 @@ class GaussianStage:
         gaussians: Gaussians,
         schedule: Schedule,
         losses: Losses,
-        density: Literal["gradient", "mcmc"],
+        density: Literal["error", "mcmc"],
         background: Background,
         exposure: bool,
         frame: Frame,
@@ -62,21 +72,15 @@ class GaussianStage:
         self.antialiased = gaussians.antialiased
         self.splats = to_splats(gaussians, device, trainable=True)
         self.optimizer = VisibleAdam(self.splats)
-        self.density: Density = (ByGradient if density == "gradient" else ByRelocation)(len(gaussians), device)
+        self.density: Density = ByError() if density == "error" else ByRelocation()
         self.exposures = Exposures(len(targets), device) if exposure else None
         self.background = background
         self._read_every = max(1, self.steps // HISTORY) if device.startswith("cuda") else 1
         self._loss = 0.0
 
     def step(self, i: int) -> dict[str, float]:
-        k, schedule = self._view(i), self.schedule
-        target = self.targets.at(k, schedule.factor(i))
-        background = self._background(i)
-        rendering = self._rendering(target, background, schedule.degree(i))
-        colors = rendering.color if self.exposures is None else self.exposures.applied(k, rendering.color)
-        wanted = target.over(background)
-        if target.mask is not None:  # outside, the picture is what it is
-            wanted = torch.where(target.mask[..., None], wanted, colors.detach())
+        k = self._view(i)
+        rendering, colors, wanted = self._compared(i, k)
         photometric = photometric_loss(colors, wanted, self.losses.ssim)
         (photometric + self._penalties(rendering)).backward()
         self._learn(i, k, rendering)
@@ -101,18 +105,41 @@ class GaussianStage:
             color = np.full(3, float(self.background == "white"))
         return to_device(color.astype(np.float32), self.device)
 
-    def _rendering(self, target: Target, background: Float32[torch.Tensor, "3"], degree: int) -> Rendering:
+    def _compared(self, i: int, k: int, geometry: bool = False) -> _Compared:
+        """What the Gaussians make of photo k at step i, and what it should be."""
+        target = self.targets.at(k, self.schedule.factor(i))
         height, width, _ = target.image.shape
-        return rasterize(
+        background = self._background(i)
+        rendering = rasterize(
             self.splats,
             target.world_to_camera,
             target.intrinsics,
             width,
             height,
-            sh_degree=degree,
+            sh_degree=self.schedule.degree(i),
             background=background,
             antialiased=self.antialiased,
+            geometry=geometry,
         )
+        colors = rendering.color if self.exposures is None else self.exposures.applied(k, rendering.color)
+        wanted = target.over(background)
+        if target.mask is not None:  # outside, the picture is what it is
+            wanted = torch.where(target.mask[..., None], wanted, colors.detach())
+        return _Compared(rendering, colors, wanted)
+
+    def _errors(self, i: int) -> Float32[torch.Tensor, "n"]:
+        """How wrong some photos, drawn at random, are at each Gaussian: the absolute errors of the pixels at whose
+        median depth it is, summed, and the mean over those photos that show it."""
+        errors = self.splats.means.new_zeros(len(self.splats.means))
+        seen = torch.zeros_like(errors)
+        order = np.random.default_rng((self.seed, LOOKS, i)).permutation(len(self.targets))
+        for k in order[:LOOKED_AT]:
+            rendering, colors, wanted = self._compared(i, int(k), geometry=True)
+            assert rendering.ids is not None
+            found = rendering.ids >= 0
+            errors.index_add_(0, rendering.ids[found].long(), (colors - wanted).abs().sum(-1)[found])
+            seen += rendering.visible
+        return errors / seen.clamp(min=1)
 
     def _penalties(self, rendering: Rendering) -> torch.Tensor | float:
         """On opacities and sizes of what is in view."""
@@ -128,7 +155,6 @@ class GaussianStage:
         """What follows from a step's gradients."""
         schedule = self.schedule
         rates = schedule.rates(i)
-        self.density.observe(rendering)
         self.optimizer.step(self.splats, rendering.visible, rates, i, schedule.degree(i))
         for values in self.splats:
             values.grad = None
@@ -143,7 +169,7 @@ class GaussianStage:
         """Removes and adds Gaussians, and sorts them so that neighbours in space lie side by side in memory."""
         wanted = self.schedule.wanted(i, len(self.splats.means))
         rng = np.random.default_rng((self.seed, GROWTH, i))
-        splats, rows = self.density.change(self._values(), wanted, rng)
+        splats, rows = self.density.change(self._values(), lambda: self._errors(i), wanted, rng)
         order = morton_order(splats.means)
         for name in Splats._fields:
             self.optimizer.rearrange(name, rows.source[order], rows.fresh[order])
@@ -158,7 +184,6 @@ class GaussianStage:
             "value": self._values()._asdict(),
             "first": self.optimizer.first._asdict(),
             "second": self.optimizer.second._asdict(),
-            "density": self.density.state(),
             "exposure": {} if self.exposures is None else self.exposures.state(),
         }
         return {
@@ -175,7 +200,6 @@ class GaussianStage:
 
         self.splats = Splats(**{name: values.requires_grad_() for name, values in part("value").items()})
         self.optimizer.first, self.optimizer.second = Splats(**part("first")), Splats(**part("second"))
-        self.density.load(part("density"))
         if self.exposures is not None:
             self.exposures.load(part("exposure"))
 

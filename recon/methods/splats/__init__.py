@@ -47,8 +47,8 @@ class SplatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How many Gaussians there are at most. A time limit may lower it."""
     image_side: Annotated[int, msgspec.Meta(ge=16)] = 1600
     """Pixels of the longer side of the pictures that are learned from, at most; larger ones are made smaller."""
-    density: Literal["gradient", "mcmc"] = "gradient"
-    """How Gaussians are added: where the pictures ask for it the most, or by Markov chain Monte Carlo."""
+    density: Literal["error", "mcmc"] = "error"
+    """How Gaussians are added: where the pictures are the most wrong, or by Markov chain Monte Carlo."""
     sh_degree: Annotated[int, msgspec.Meta(ge=0, le=3)] = 3
     """How much colours may depend on the direction: 0 is not at all."""
     random_points: Count = 10_000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from recon.gaussians.density import ByGradient, ByRelocation, morton_order, rotation_matrices
+from recon.gaussians.density import ByError, ByRelocation, morton_order, rotation_matrices
 from recon.gaussians.exposure import Exposures
 from recon.gaussians.initialization import camera_extent, far_points, frame_of, gaussians_at
 from recon.gaussians.model import Gaussians
@@ -57,16 +57,19 @@ def slow_loss(x: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(40, 53, 3), (7, 90, 3), (16, 4, 3)])
-def test_the_loss_and_its_gradient_are_those_of_the_full_window(shape):
+@pytest.mark.parametrize("differ", [np.s_[:], np.s_[2:6, 1:3], np.s_[3:, 2:], np.s_[:0]])
+def test_the_loss_and_its_gradient_are_those_of_the_full_window(shape, differ):
     generator = torch.Generator().manual_seed(1)
     x, y = torch.rand(shape, generator=generator), torch.rand(shape, generator=generator)
-    x = (0.7 * y + 0.3 * x).requires_grad_()
+    mixed = y.clone()
+    mixed[differ] = 0.7 * y[differ] + 0.3 * x[differ]
+    x = mixed.requires_grad_()
     exact = x.detach().double().requires_grad_()
     loss, wanted = photometric_loss(x, y, 0.2), slow_loss(exact, y.double(), 0.2)
     loss.backward()
     wanted.backward()
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-6)
-    assert (x.grad - exact.grad).norm() <= 1e-5 * exact.grad.norm()
+    assert (x.grad - exact.grad).norm() <= 1e-5 * exact.grad.norm() + 1e-9
 
 
 def test_the_map_of_similarity_is_that_of_another_library():
@@ -126,10 +129,7 @@ def mass_mean_covariance(splats: Splats) -> tuple[torch.Tensor, torch.Tensor, to
 def test_two_halves_have_the_mass_the_mean_and_the_covariance_of_the_whole():
     gaussians = some_gaussians(10)
     before = mass_mean_covariance(to_splats(gaussians))
-    control = ByGradient(10, "cpu")
-    control.gradients += torch.arange(10.0)
-    control.seen += 1
-    halves, _ = control.change(to_splats(gaussians), 13, np.random.default_rng(0))
+    halves, _ = ByError().change(to_splats(gaussians), lambda: torch.arange(10.0), 13, np.random.default_rng(0))
     assert len(halves.means) == 13
     for ours, wanted in zip(mass_mean_covariance(halves), before, strict=True):
         assert torch.allclose(ours, wanted, rtol=1e-5, atol=1e-7)
@@ -138,17 +138,14 @@ def test_two_halves_have_the_mass_the_mean_and_the_covariance_of_the_whole():
 def test_where_all_are_faint_one_stays_to_go_on_with():
     gaussians = some_gaussians(5)
     gaussians.opacity_logits[:] = -8
-    changed, _ = ByGradient(5, "cpu").change(to_splats(gaussians), 5, np.random.default_rng(0))
+    changed, _ = ByError().change(to_splats(gaussians), lambda: torch.ones(5), 5, np.random.default_rng(0))
     assert len(changed.means) == 1
 
 
-def test_growth_halves_those_that_ask_for_it_most_removes_the_faint_and_keeps_to_the_number():
+def test_growth_halves_those_with_the_largest_errors_removes_the_faint_and_keeps_to_the_number():
     gaussians = some_gaussians(100)
     gaussians.opacity_logits[:10] = -8
-    control = ByGradient(100, "cpu")
-    control.gradients += torch.arange(100.0)
-    control.seen += 1
-    changed, rows = control.change(to_splats(gaussians), 105, np.random.default_rng(0))
+    changed, rows = ByError().change(to_splats(gaussians), lambda: torch.arange(100.0), 105, np.random.default_rng(0))
     assert len(changed.means) == 105 and not (rows.source < 10).any()
     twice = torch.bincount(rows.source, minlength=100) == 2
     assert twice.nonzero()[:, 0].tolist() == list(range(85, 100))
@@ -162,7 +159,7 @@ def test_relocated_gaussians_leave_the_picture_about_as_it_is():
     gaussians.opacity_logits[:] -= 1.0
     gaussians.opacity_logits[:3] = -9
     before = to_splats(gaussians)
-    changed, rows = ByRelocation(60, "cpu").change(before, 62, np.random.default_rng(0))
+    changed, rows = ByRelocation().change(before, lambda: torch.zeros(60), 62, np.random.default_rng(0))
     assert len(changed.means) == 62 and not (rows.source < 3).any()
     assert (torch.sigmoid(changed.opacity_logits) > 0.005).all()
     seen = camera((0, -4, 0.5))
@@ -269,13 +266,15 @@ def test_the_background_begins_behind_everything_and_in_view():
 
 def test_the_schedule_ends_at_full_size_with_the_whole_budget():
     schedule = Schedule(2000, 30_000, 3, 1.0, 400)
-    assert [schedule.factor(i) for i in (0, 1000, 1999)] == [4, 2, 1] and schedule.degree(1999) == 3
+    assert [schedule.factor(i) for i in (0, 800, 1999)] == [4, 2, 1] and schedule.degree(1999) == 3
     count, events = 4000, [i for i in range(2000) if schedule.grows(i)]
+    on_whole_pictures = 0
     for i in events:
         grown = schedule.wanted(i, count)
         assert count <= grown <= 30_000
+        on_whole_pictures += (grown - count) * (schedule.factor(i) == 1)
         count = grown
-    assert count == 30_000 and events[-1] <= 1400
+    assert count == 30_000 and events[-1] <= 1600 and on_whole_pictures > 15_000
     long = schedule._replace(steps=30_000)
     assert long.rates(0)["opacity_logits"] == pytest.approx(0.05) and long.rates(29_999)["opacity_logits"] < 0.006
     assert schedule.rates(0)["means"] > long.rates(0)["means"] == pytest.approx(1.6e-4)

@@ -85,7 +85,7 @@ def test_from_random_points_growth_helps():
     config = msgspec.structs.replace(QUICK, random_points=150, gaussians=1200, sh_degree=0)
     whole = held_out_psnr(splats(views, config, Trainer()), views)
     fixed = held_out_psnr(splats(views, msgspec.structs.replace(config, gaussians=150), Trainer()), views)
-    assert whole > 30 and whole > fixed + 3
+    assert whole > 33 and whole > fixed + 2
 
 
 @pytest.mark.slow
@@ -113,7 +113,24 @@ def test_one_seed_gives_one_result_and_another_another():
     assert first.means.shape != other.means.shape or not np.array_equal(first.means, other.means)
 
 
-@pytest.mark.parametrize("density", ["gradient", "mcmc"])
+def test_an_error_is_laid_to_the_gaussian_that_is_wrong_and_none_to_what_a_mask_leaves_out():
+    truth = blobs()
+    views = photographed(truth)
+    stage = gaussian_stage(views, msgspec.structs.replace(QUICK, sh_degree=0), 0, "cpu")
+    into_frame = stage.frame.inverse()
+    wrong = truth.transformed(into_frame.scale, into_frame.rotation, into_frame.translation)
+    outermost = int(np.linalg.norm(wrong.means, axis=1).argmax())
+    wrong.sh[outermost] += 1
+    stage.splats = to_splats(wrong)
+    errors = stage._errors(stage.steps - 1)
+    assert int(errors.argmax()) == outermost and errors[outermost] > 5 * errors.sort().values[-2]
+    nothing = np.zeros((SIZE, SIZE), bool)
+    blind = Views(tuple(replace(view, mask=lambda: nothing) for view in views.views))
+    stage = gaussian_stage(blind, QUICK, 0, "cpu")
+    assert not stage._errors(stage.steps - 1).any()
+
+
+@pytest.mark.parametrize("density", ["error", "mcmc"])
 def test_the_budget_of_gaussians_is_never_passed(density):
     views = photographed(blobs(20))
     config = msgspec.structs.replace(QUICK, steps=300, random_points=300, gaussians=350, density=density)
@@ -208,7 +225,7 @@ np.savez(sys.argv[2], **stage.state_dict())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("density", ["gradient", "mcmc"])
+@pytest.mark.parametrize("density", ["error", "mcmc"])
 def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path, monkeypatch, density):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
