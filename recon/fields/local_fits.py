@@ -31,6 +31,7 @@ from recon.fields.consensus import WITNESSES, agreeing_axes, agreeing_patches
 from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, nearest
 from recon.fields.outliers import off_sheets, scattered
 from recon.fields.quadrics import fit_patches, mean_over, principal_axes, tangents
+from recon.fields.scan_lines import without_crowded_lines
 
 EXACT_SIZE = 16  # neighbours that give the normal where there is no noise
 CLOSE_SIZE = 24  # and where they are on several sheets
@@ -61,7 +62,8 @@ class Sheets:
     `points` (n, 3) are the input's, moved onto the local sheet where the cloud has noise; `normals` (n, 3) are unit, of
     arbitrary sign; `spacing` (n,) is the local distance between samples, sqrt(area per sample); `noise` is the standard
     deviation of the input's points across their sheets, 0 where the cloud is clean. All in the input's coordinates.
-    `kept` (n,) are the indices of the input's points, ascending; the others coincide with kept ones or are outliers.
+    `kept` (n,) are the indices of the input's points, ascending; the others coincide with kept ones, crowd a scan line
+    (`recon.fields.scan_lines`) or are outliers.
     """
 
     points: Float64[np.ndarray, "n 3"]
@@ -89,13 +91,16 @@ def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
     center, size = _extent(points)
     kept = distinct_along_curve(points)
     unit = (points[kept] - center) / size
-    survey = _survey(unit)
+    evened, neighbours = without_crowded_lines(unit)
+    kept, unit = kept[evened], unit[evened]
+    survey = _survey(unit, neighbours[:, :CLOSE_SIZE])
     for _ in range(OUTLIER_ROUNDS):
         if len(unit) < FEW or not 0 < survey.stray.sum() < MOST_OUTLIERS * len(unit):
             break
         good = ~survey.stray
         kept, unit = kept[good], unit[good]
-        survey = _survey(unit) if good.mean() < MERE_FEW else _Survey(*(values[good] for values in survey))
+        again = good.mean() < MERE_FEW
+        survey = _survey(unit, nearest(unit, CLOSE_SIZE)) if again else _Survey(*(values[good] for values in survey))
     noise, normals, spacing = float(np.median(survey.noise)), survey.normals, survey.spacing
     if noise > 0:
         unit, normals = _denoise(unit, survey)
@@ -125,9 +130,8 @@ def _extent(points):
     return (low + high) / 2, size
 
 
-def _survey(points):
+def _survey(points, neighbours):
     """A first look at the points: exact patches, or where there is noise patches of one size that average it."""
-    neighbours = nearest(points, CLOSE_SIZE)
     spacing = local_spacing(points, neighbours)
     sizes = np.full(len(points), min(EXACT_SIZE, len(points)))
     axes = principal_axes(points, neighbours, sizes)

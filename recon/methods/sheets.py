@@ -327,5 +327,5 @@ def _told(fitted: Sheets, cloud: PointCloud, frame: Frame) -> list[str]:
         )
     left_out = len(cloud.points) - len(fitted.kept)
     if left_out:
-        notes.append(f"sheets: {left_out:,} points that repeat others or lie off all sheets were not used")
+        notes.append(f"sheets: {left_out:,} points that repeat others, crowd scan lines or lie off sheets were not used")
     return notes

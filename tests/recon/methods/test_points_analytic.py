@@ -109,16 +109,25 @@ def test_parallel_sheets_a_few_spacings_apart(gap):
     assert_near(mesh, shape, spacing)
 
 
-def test_scan_lines_far_apart_are_one_sheet():
-    """Points on a plane, along each line .3 of the distance that lines have."""
+@pytest.mark.parametrize("off_line", [0.0, 0.05])
+@pytest.mark.parametrize("apart", [0.3, 0.15, 0.05])
+@pytest.mark.parametrize("in_between", [None, 1.0])
+def test_scan_lines_far_apart_are_one_sheet(apart, in_between, off_line):
+    """Lines of a tilted square, as far from each other as 1; along them points are `apart`, and in the middle third as
+    far as `in_between`."""
     rng = np.random.default_rng(0)
-    line, along = np.meshgrid(np.arange(40.0), np.arange(0, 40, 0.3), indexing="ij")
-    along += 0.3 * rng.random((40, 1)) + 0.06 * rng.standard_normal(along.shape)
-    points = np.stack([along, line, np.zeros_like(line)], 2).reshape(-1, 3)
-    mesh = reconstructed(points)
+    lines = []
+    for x in np.arange(40.0):
+        y = np.arange(0.0, 40.0, apart) + apart * rng.random()
+        if in_between:
+            middle = np.abs(y - 20) < 20 / 3
+            y = np.concatenate([y[~middle], np.arange(40 / 3, 80 / 3, in_between) + 0.3 * rng.random()])
+        y += 0.2 * apart * rng.standard_normal(len(y))
+        lines.append(np.stack([x + off_line * rng.standard_normal(len(y)), y, np.full_like(y, 0.2 * x)], 1))
+    mesh = reconstructed(np.concatenate(lines))
     topology = Topology(np.asarray(mesh.faces), len(mesh.vertices))
     assert (topology.parts, topology.boundary_loops, topology.euler_number) == (1, 1, 1)
-    assert mesh.area == pytest.approx(40 * 40, rel=0.05)
+    assert mesh.area == pytest.approx(40 * 40 * np.hypot(1, 0.2), rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [uneven(clouds.sphere()), uneven(clouds.disc()), uneven(clouds.torus())], ids=by_name)
