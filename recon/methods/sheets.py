@@ -327,5 +327,6 @@ def _told(fitted: Sheets, cloud: PointCloud, frame: Frame) -> list[str]:
         )
     left_out = len(cloud.points) - len(fitted.kept)
     if left_out:
-        notes.append(f"sheets: {left_out:,} points that repeat others, crowd scan lines or lie off sheets were not used")
+        why = "repeat others, crowd scan lines or lie off all sheets"
+        notes.append(f"sheets: {left_out:,} points that {why} were not used")
     return notes
