@@ -134,6 +134,22 @@ def parallel_sheets(gap: float) -> Shape:
     )
 
 
+def nested_hemispheres(gap: float) -> Shape:
+    """Around one centre, of radius 1 and 1 - gap."""
+    inner, one = 1 - gap, hemisphere()
+
+    def draw(rng: np.random.Generator, n: int) -> Points:
+        radius = np.where(rng.random(n) < 1 / (1 + inner**2), 1.0, inner)
+        return one.draw(rng, n) * radius[:, None]
+
+    def distance(p: Points) -> np.ndarray:
+        return np.minimum(one.distance(p), inner * one.distance(p / inner))
+
+    area, length = 2 * np.pi * (1 + inner**2), 2 * np.pi * (1 + inner)
+    name = f"hemispheres {gap:g} apart"
+    return Shape(name, area, draw, distance, euler_number=2, components=2, loops=2, boundary_length=length)
+
+
 def moebius_band() -> Shape:
     """A segment of length 0.6 that makes half a turn while its middle goes around the unit circle.
 

@@ -4,7 +4,8 @@ Where sheets stand about a spacing apart, or meet in an edge, half of a point's 
 patch fitted to all of them lies across both. In a cloud without noise a sheet passes through its points, so the plane
 is sought among those through the point and two of its nearest neighbours: the one from which the neighbours' distances,
 each counted up to a tolerance, are least (MSAC, Torr and Zisserman 2000, over all pairs in place of random ones). A
-quadric patch is then fitted to what is near that plane.
+quadric patch is then fitted to what is near that plane. Planes that lie across both sheets all the same are found by
+the axes of the points near them, which are others (`support`), and sought again with those axes known.
 """
 
 from __future__ import annotations
@@ -23,20 +24,46 @@ WITNESSES = 15
 
 
 @njit(cache=True)
-def agreeing_axes(points, axes, neighbours, spacing, which):
-    """A copy of the axes (n, 3) in which the points `which` have that of the plane that most neighbours agree on."""
+def agreeing_axes(points, axes, neighbours, spacing, which, known):
+    """A copy of the axes (n, 3) in which the points `which` have that of the plane that most neighbours agree on.
+
+    If the axes are `known`, a neighbour counts by the square of the cosine between its axis and the plane's.
+    """
     agreeing = axes.copy()
-    offsets = np.empty((neighbours.shape[1] - 1, 3))
+    offsets, around = np.empty((neighbours.shape[1] - 1, 3)), np.empty((neighbours.shape[1] - 1, 3))
     for i in which:
         for j in range(len(offsets)):
             offsets[j] = points[neighbours[i, j + 1]] - points[i]
-        _agree(offsets, 1 / (PLANE_TOLERANCE * spacing[i]) ** 2, agreeing[i])
+            around[j] = axes[neighbours[i, j + 1]]
+        _agree(offsets, around, known, 1 / (PLANE_TOLERANCE * spacing[i]) ** 2, agreeing[i])
     return agreeing
 
 
 @njit(cache=True)
-def _agree(offsets, inverse, axis):
-    """Writes the unit normal of the best plane through the origin and two of the nearest offsets."""
+def support(points, axes, neighbours, spacing, which):
+    """How far the neighbours that lie on the planes of the points `which` confirm them (k,): the mean square of the
+    cosine between the plane's axis and theirs. It is low for a plane across two sheets, with points of both near it."""
+    found = np.empty(len(which))
+    for row in range(len(which)):
+        i = which[row]
+        inverse = 1 / (PLANE_TOLERANCE * spacing[i]) ** 2
+        total, near = 0.0, 1e-300
+        for j in neighbours[i, 1:]:
+            distance = cosine = 0.0
+            for k in range(3):
+                distance += (points[j, k] - points[i, k]) * axes[i, k]
+                cosine += axes[j, k] * axes[i, k]
+            weight = max(0.0, 1 - distance * distance * inverse)
+            near += weight
+            total += weight * cosine * cosine
+        found[row] = total / near
+    return found
+
+
+@njit(cache=True)
+def _agree(offsets, around, known, inverse, axis):
+    """Writes the unit normal of the best plane through the origin and two of the nearest offsets; the neighbours' axes
+    `around` count if they are known."""
     least = np.inf
     farthest = (offsets[-1] ** 2).sum() + 1e-300
     for a in range(min(PAIRED, len(offsets))):
@@ -51,7 +78,10 @@ def _agree(offsets, inverse, axis):
                 u, v, w = offsets[j]
                 distance = u * x + v * y + w * z
                 nearness = 1 - 0.7 * (u * u + v * v + w * w) / farthest
-                cost += nearness * min(distance * distance / square * inverse, 1.0)
+                agreement = max(0.0, 1 - distance * distance / square * inverse)
+                if known:
+                    agreement *= (around[j, 0] * x + around[j, 1] * y + around[j, 2] * z) ** 2 / square
+                cost += nearness * (1 - agreement)
                 if cost >= least:
                     break
             if cost < least:

@@ -162,7 +162,8 @@ def _is_closed(lattice: Lattice, found: Crossings, field: SheetField, tile: Tile
     if not len(mesh.faces) or tile.owns(mesh.vertices[border]).any():
         return False, "it has borders"
     mesh = _on_sheets(mesh, field, lattice.step)
-    if (true_holes(mesh, border_measure(mesh, field, by_density=False), field) & tile.owns(mesh.vertices)).any():
+    holes = true_holes(mesh, border_measure(mesh, field, by_density=False), field, by_area=True)
+    if (holes & tile.owns(mesh.vertices)).any():
         return False, "it has an opening larger than a gap between random samples"
     return True, "there are samples all over it, with no opening larger than a gap between random samples"
 

@@ -27,7 +27,7 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import ndtr, xlogy
 
-from recon.fields.sheet_field import SheetField
+from recon.fields.sheet_field import TOLERANCE, SheetField, one_sheet
 from recon.surface.sheets.tiles import Region
 from recon.surface.topology import Topology
 
@@ -46,6 +46,7 @@ INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the mea
 DISCS = (2.0, 2.5, 3.0, 3.5)  # radii in spacings, in which a hole shows
 SURELY_LARGE = 1.2  # of the largest gap
 MANY_DISCS = 6.0  # more emptiness is asked where a disc was sought: there are hundreds around every sample
+LEAST_WEIGHT = 0.01  # of one sample in the place: less is none
 BORDER_ROUNDS = 4
 
 
@@ -85,7 +86,8 @@ def _by_samples_around(
     spacing = field.spacing[around[:, 0]]
     inner = np.quantile(field.spacing[around], 0.25, axis=1)
     width = DENSITY_WIDTH * inner
-    t, density = _measure(vertices, _vertex_normals(mesh)[at], around, field.points, spacing, width)
+    normals = _vertex_normals(mesh)[at]
+    t, density = _measure(vertices, normals, around, field.points, field.axes, spacing, width, field.noise == 0)
     t *= np.hypot(1, field.noise / (WIDTH * spacing)) / THRESHOLD
     if not by_density:
         return t
@@ -94,9 +96,12 @@ def _by_samples_around(
     return np.maximum(t, (1 - density) / (1 - least_density))
 
 
-def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField) -> Bool[np.ndarray, "v"]:
+def true_holes(
+    mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField, by_area: bool = False
+) -> Bool[np.ndarray, "v"]:
     """Which vertices beyond the border lie in an opening, not in a gap between random samples: their patch reaches the
-    mesh's own border, or is too large for a gap."""
+    mesh's own border, or there is an empty disc too large for a gap in it. With `by_area` a large patch is an opening
+    without such a disc, as the slit between two sheets that end side by side."""
     vertices, faces = mesh
     beyond = measure > 1
     inside = beyond[faces].all(1)
@@ -116,6 +121,8 @@ def true_holes(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField)
     spacing = _spacing_inside(centers[asked], field)
     large[asked] = area[asked] > INSIDE_OF_GAP * _largest_gap(field) * spacing**2
     large[asked] &= _emptiness(centers[asked], spacing, field) > _largest_gap(field) + MANY_DISCS
+    if by_area:
+        large[asked] |= area[asked] > INSIDE_OF_GAP * (_largest_gap(field) + MANY_DISCS) * spacing**2
     return beyond & (open_to_border | large)[patch]
 
 
@@ -287,8 +294,9 @@ def _beside_borders(points, neighbours):
 
 
 @njit(cache=True)
-def _measure(places, normals, around, points, spacing, width):
-    """T at places of the mesh, and the sum of the weights for D, over the samples of their sheet."""
+def _measure(places, normals, around, points, axes, spacing, width, exact):
+    """T at places of the mesh, and the sum of the weights for D, over the samples of their sheet. Normals of a mesh
+    through noise are too rough to tell sheets apart by them; without noise T is 2 where no sample is of the sheet."""
     measure, mass = np.empty(len(places)), np.zeros(len(places))
     for v in range(len(places)):
         total, m0, m1, m2 = 1e-300, 0.0, 0.0, 0.0
@@ -296,6 +304,8 @@ def _measure(places, normals, around, points, spacing, width):
             x, y, z = points[j, 0] - places[v, 0], points[j, 1] - places[v, 1], points[j, 2] - places[v, 2]
             off = x * normals[v, 0] + y * normals[v, 1] + z * normals[v, 2]
             square = x * x + y * y + z * z
+            if exact and not one_sheet(places[v], normals[v], points[j], axes[j], TOLERANCE, TOLERANCE * spacing[v]):
+                continue
             if abs(off) > 0.7 * np.sqrt(square) + 0.5 * spacing[v]:
                 continue
             mass[v] += np.exp(-0.5 * square / width[v] ** 2)
@@ -305,4 +315,6 @@ def _measure(places, normals, around, points, spacing, width):
             m1 += w * (y - off * normals[v, 1])
             m2 += w * (z - off * normals[v, 2])
         measure[v] = np.sqrt(m0 * m0 + m1 * m1 + m2 * m2) / total / (WIDTH * spacing[v])
+        if exact and total < LEAST_WEIGHT:
+            measure[v] = 2.0
     return measure, mass

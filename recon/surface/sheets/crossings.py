@@ -6,12 +6,14 @@ direction means nothing. Whether an edge ab is crossed is decided twice.
 1. *By the edge itself.* The axis at b is turned to agree with that at a, as it would be if it were carried along the
    surface from the one foot to the other (mirrored at the plane between the feet, so that it turns around creases).
    Then d changes its sign along a crossed edge, and there are samples near the place. Each edge has a confidence in its
-   own answer: less where the axes disagree, where the feet lie on different sheets, and where samples are two spacings
-   away. Where the feet are on different sheets, each sheet is asked at both ends: the edge may cross both.
+   own answer: less where the axes disagree and where samples of the sheet are two spacings away. Where the feet are on
+   different sheets, each sheet is asked at both ends: the edge may cross both.
 2. *By all edges.* Every corner gets a side, +1 or -1, that changes across crossed edges: along a maximum spanning
-   forest of confidence (Kruskal), then settled against the weighted majority of its edges. An edge that is not sure of
-   itself follows the sides of its ends. Around an open border and along the seam of a Moebius band sides cannot agree
-   with all edges: there an edge that is sure keeps its answer, unless the surface is known to be closed.
+   forest of confidence (Kruskal), then settled against the weighted majority of its edges. In a forest one wrong edge
+   turns all behind it, so an edge counts less where the faces around it are crossed an odd number of times: a surface
+   that enters a face leaves it again. An edge that is not sure of itself follows the sides of its ends. Around an
+   open border and along the seam of a Moebius band sides cannot agree with all edges: there an edge that is sure keeps
+   its answer, unless the surface is known to be closed.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ SAME_PLACE = 0.3  # crossings of two sheets nearer than this, in lengths of the 
 OFF_SHEET = 0.25  # how far a crossing may be from its sheet, in lengths of the edge
 SURE = 0.5  # confidence from which an edge keeps its answer
 ROUNDS = 5
+LEAST_SHARE = 0.05  # of its confidence an edge keeps that every face around it contradicts
 GIVES_WAY = 1e-3  # of its confidence is what an edge outside the region weighs
 
 
@@ -109,12 +112,14 @@ def _answers(
     axis = np.repeat(axis[:, None], 2, axis=1)
     crossed = np.stack([changes, np.zeros_like(changes)], axis=1)
     both = np.flatnonzero(offset > APART)
-    place[both], axis[both], crossed[both] = _of_two_sheets(corners, a[both], b[both], lengths[both], local, field)
+    sheet = np.repeat(np.where(share < 0.5, local.reference[a], local.reference[b])[:, None], 2, axis=1)
     confidence = np.clip(np.abs(relation), 0.02, 1) * np.clip(1 - 0.5 * offset, 0.1, 1)
+    of_two = _of_two_sheets(corners, a[both], b[both], lengths[both], local, field)
+    place[both], sheet[both], crossed[both], confidence[both] = of_two
     support = np.zeros(len(a))
     for which in range(2):
         asked = np.flatnonzero(crossed[:, which])
-        at = field.at(place[asked, which])
+        at = field.on(sheet[asked, which], place[asked, which])
         off = np.abs(at.distance) / lengths[asked]
         confidence[asked] *= np.clip(np.minimum(np.abs(SUPPORT - at.gap), 4 * np.abs(OFF_SHEET - off)), 0.05, 1)
         crossed[asked, which] &= (at.gap < SUPPORT) & (off < OFF_SHEET)
@@ -129,7 +134,8 @@ def with_sides(given: Answers, lattice: Lattice, field: SheetField, within: Regi
     the region give way."""
     confidence = np.where(given.far, 1.0 if closed else FAR_CONFIDENCE, given.confidence)
     turn = 1 - 2 * given.odd.astype(np.int8)
-    weight = confidence * np.where(within(lattice.corner_positions)[lattice.edges].all(1), 1.0, GIVES_WAY)
+    weight = confidence * _agreement_around(lattice.edges, lattice.edge_at, given.odd)
+    weight *= np.where(within(lattice.corner_positions)[lattice.edges].all(1), 1.0, GIVES_WAY)
     side = _sides(len(lattice.corners), lattice.edges, turn, _descending(weight))
     _settle(side, lattice.edges, turn, weight)
     a, b = lattice.edges.T
@@ -163,24 +169,27 @@ def _of_two_sheets(
     length: Float64[np.ndarray, "e"],
     local: Local,
     field: SheetField,
-) -> tuple[Float64[np.ndarray, "e 2 3"], Float64[np.ndarray, "e 2 3"], Bool[np.ndarray, "e 2"]]:
-    """Place, axis and whether crossed, for edges whose ends are near different sheets: by a's sheet and by b's."""
-    place, axis = np.empty((len(a), 2, 3)), np.empty((len(a), 2, 3))
-    crossed = np.empty((len(a), 2), bool)
+) -> tuple[Float64[np.ndarray, "e 2 3"], Int64[np.ndarray, "e 2"], Bool[np.ndarray, "e 2"], Float64[np.ndarray, "e"]]:
+    """Place, a sample that names the sheet, and whether crossed, for edges whose ends are near different sheets: by a's
+    sheet and by b's. The confidence is less where a sheet turns between the ends, as it does beside a crease."""
+    place, sheet = np.empty((len(a), 2, 3)), np.empty((len(a), 2), np.int64)
+    crossed, confidence = np.empty((len(a), 2), bool), np.ones(len(a))
     for which, (start, end) in enumerate(((a, b), (b, a))):
         seen = field.on(local.reference[start], corners[end])
         ahead = local.distance[start]
-        behind = seen.distance * np.sign((seen.axis * local.axis[start]).sum(1))
+        agreement = (seen.axis * local.axis[start]).sum(1)
+        behind = seen.distance * np.sign(agreement)
+        confidence = np.minimum(confidence, np.abs(agreement))
         crossed[:, which] = ahead * behind < 0
         share = np.abs(ahead) / np.maximum(np.abs(ahead) + np.abs(behind), 1e-300)
         place[:, which] = corners[start] + share[:, None] * (corners[end] - corners[start])
-        axis[:, which] = seen.axis
+        sheet[:, which] = local.reference[start]
     near = np.linalg.norm(place[:, 0] - place[:, 1], axis=1) < SAME_PLACE * length
     crossed[near & crossed.all(1), 1] = False
     only_second = ~crossed[:, 0] & crossed[:, 1]
-    for values in (place, axis, crossed):
+    for values in (place, sheet, crossed):
         values[only_second] = values[only_second][:, ::-1]
-    return place, axis, crossed
+    return place, sheet, crossed, confidence
 
 
 @njit(cache=True)
@@ -227,6 +236,31 @@ def _descending(weights: Float64[np.ndarray, "e"]) -> Int64[np.ndarray, "e"]:
     bits = ~weights.astype(np.float32).view(np.uint32) & ~np.uint32(255) | lots
     order = np.argsort(bits.astype(np.uint16), kind="stable")
     return order[np.argsort((bits >> 16).astype(np.uint16)[order], kind="stable")]
+
+
+@njit(cache=True)
+def _agreement_around(edges, edge_at, odd):
+    """The share of the faces at each edge whose four edges agree, being crossed an even number of times together."""
+    faces, even = np.zeros(len(edges), np.int32), np.zeros(len(edges), np.int32)
+    face = np.empty(4, np.int64)
+    for corner in range(len(edge_at)):
+        for axis in range(3):
+            other = (axis + 1) % 3
+            face[0], face[1] = edge_at[corner, axis], edge_at[corner, other]
+            if face[0] < 0 or face[1] < 0:
+                continue
+            face[2], face[3] = edge_at[edges[face[0], 1], other], edge_at[edges[face[1], 1], axis]
+            if face[2] < 0 or face[3] < 0 or edges[face[2], 1] != edges[face[3], 1]:
+                continue
+            agree = not (odd[face[0]] ^ odd[face[1]] ^ odd[face[2]] ^ odd[face[3]])
+            for e in face:
+                faces[e] += 1
+                even[e] += agree
+    share = np.ones(len(edges))
+    for e in range(len(edges)):
+        if faces[e] > 0:
+            share[e] = max(even[e] / faces[e], LEAST_SHARE)
+    return share
 
 
 @njit(cache=True)

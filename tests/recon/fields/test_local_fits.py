@@ -198,3 +198,15 @@ def test_few_flat_and_repeated_points():
 def test_no_surface_is_a_sentence(points, said):
     with pytest.raises(ValueError, match=said):
         fit_sheets(points)
+
+
+@pytest.mark.parametrize("gap", [1.0, 1.5])
+def test_sheets_side_by_side_have_their_own_normals(gap):
+    rng = np.random.default_rng(0)
+    points = np.c_[rng.random((COUNT, 2)), gap * np.sqrt(2 / COUNT) * rng.integers(2, size=COUNT)]
+    sheets = fit_sheets(points)
+    assert sheets.noise == 0
+    assert len(sheets.kept) > 0.99 * COUNT
+    off = angles(sheets.normals, [[0, 0, 1]])
+    assert (off > 10).mean() < 0.007
+    assert np.median(off) < 1e-3

@@ -31,6 +31,20 @@ def test_the_foot_is_on_a_sphere_without_the_error_of_tangent_planes(height):
     assert np.abs(error).mean() < 0.15 * of_planes
 
 
+def test_between_parallel_sheets_the_nearer_one_counts():
+    """At random places beside two planes one spacing apart, wherever the nearest sample is."""
+    rng = np.random.default_rng(0)
+    points = np.c_[rng.uniform(0, 40, (3_200, 2)), rng.integers(2, size=3_200)].astype(float)
+    axes = np.tile([0.0, 0.0, 1.0], (len(points), 1))
+    field = SheetField.of(Sheets(points, axes, np.ones(len(points)), 0.0, np.arange(len(points))))
+    queries = np.c_[rng.uniform(2, 38, (2_000, 2)), rng.uniform(-0.8, 1.8, 2_000)]
+    queries = queries[np.abs(queries[:, 2] - 0.5) > 0.05]
+    nearer = np.where(queries[:, 2] > 0.5, 1.0, 0.0)
+    local = field.at(queries)
+    assert (field.points[local.reference, 2] == nearer).mean() > 0.999
+    assert np.quantile(np.abs(local.foot[:, 2] - nearer), 0.999) < 1e-9
+
+
 def test_the_distance_is_that_of_the_foot():
     field, spacing = _sphere()
     queries = field.points + 0.4 * spacing * np.random.default_rng(1).standard_normal(field.points.shape)

@@ -100,13 +100,44 @@ def test_holes_of_ten_spacings_are_kept_and_random_gaps_filled(seed):
     assert sorted(boundary_of(mesh).lengths) == pytest.approx(3 * [2 * np.pi * radius] + [2 * np.pi], rel=0.2)
 
 
-@pytest.mark.parametrize("gap", [4.0, 6.0])
-def test_parallel_sheets_a_few_spacings_apart(gap):
-    spacing = clouds.parallel_sheets(1.0).spacing(COUNT)
-    shape = clouds.parallel_sheets(gap * spacing)
+def side_by_side(gap: float) -> list[Shape]:
+    """Pairs of sheets so many spacings apart."""
+    flat = clouds.parallel_sheets(gap * clouds.parallel_sheets(1.0).spacing(COUNT))
+    return [flat, turned(flat), clouds.nested_hemispheres(gap * clouds.sphere().spacing(COUNT))]
+
+
+@pytest.mark.parametrize("shape", [shape for gap in (1.5, 2.0, 3.0, 6.0) for shape in side_by_side(gap)], ids=by_name)
+def test_sheets_side_by_side_are_two(shape):
     mesh = reconstructed(shape.cloud(COUNT))
     assert_topology(mesh, shape)
-    assert_near(mesh, shape, spacing)
+    assert_near(mesh, shape, shape.spacing(COUNT), mean=0.03)
+    assert boundary_of(mesh).lengths.sum() == pytest.approx(shape.boundary_length, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", side_by_side(1.0), ids=by_name)
+def test_between_sheets_one_spacing_apart_there_is_hardly_anything(shape):
+    """A sheet between the two would be half a spacing from both; where they end a wall may join them."""
+    mesh = reconstructed(shape.cloud(COUNT))
+    spacing = shape.spacing(COUNT)
+    assert Topology(np.asarray(mesh.faces), len(mesh.vertices)).non_manifold_edges == 0
+    distance = shape.distance(np.asarray(trimesh.sample.sample_surface(mesh, 20_000, seed=0)[0]))
+    assert distance.mean() < 0.1 * spacing
+    assert distance.max() < spacing
+    assert point_distances(mesh, shape.cloud(5_000, seed=99)).mean() < 0.03 * spacing
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_three_sheets_that_meet_in_a_line_hang_together(seed):
+    """No edge has three faces, and beside the line the mesh is nowhere more than a spacing away."""
+    shape = clouds.junction()
+    mesh = reconstructed(shape.cloud(COUNT, seed))
+    topology = Topology(np.asarray(mesh.faces), len(mesh.vertices))
+    assert (topology.parts, topology.non_manifold_edges) == (1, 0)
+    spacing = shape.spacing(COUNT)
+    assert_near(mesh, shape, spacing, mean=0.03)
+    line = np.c_[np.zeros(200), np.linspace(0.03, 0.97, 200), np.zeros(200)]
+    beside = [line + np.multiply(spacing, way) for way in ([0, 0, 0], [0.5, 0, 0], [-0.5, 0, 0], [0, 0, -0.5])]
+    assert point_distances(mesh, np.concatenate(beside)).max() < spacing
 
 
 @pytest.mark.parametrize("off_line", [0.0, 0.05])
