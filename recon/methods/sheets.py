@@ -45,7 +45,7 @@ MOST_AT_ONCE = 200_000  # points; more are worked on in blocks
 MOST_IN_A_BLOCK = 150_000
 FIT_MARGIN = 20.0  # spacings around a block: the largest patch under noise, and the evidence for its size
 MEGABYTES, MEGABYTES_A_POINT_AT_ONCE, MEGABYTES_A_POINT = 280, 6e-3, 0.2e-3  # measured, at standard quality
-SECONDS_A_POINT = 90e-6
+SECONDS_A_POINT = 85e-6
 STEPS = {"draft": 1.7, "standard": 1.25, "high": 1.0}
 
 
