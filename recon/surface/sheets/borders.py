@@ -45,6 +45,7 @@ SMOOTHING = 2
 INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the measure
 DISCS = (2.0, 2.5, 3.0, 3.5)  # radii in spacings, in which a hole shows
 SURELY_LARGE = 1.2  # of the largest gap
+THERE_AND_BACK = 3.0  # largest gaps: a fan of more area closes no gap
 MANY_DISCS = 6.0  # more emptiness is asked where a disc was sought: there are hundreds around every sample
 LEAST_WEIGHT = 0.01  # of one sample in the place: less is none
 BORDER_ROUNDS = 4
@@ -158,14 +159,16 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     start, end = faces.ravel()[sides], np.roll(faces, -1, 1).ravel()[sides]
     length = np.bincount(loop)
     centers = np.stack([np.bincount(loop, vertices[start, axis]) for axis in range(3)], 1) / length[:, None]
-    spans = np.zeros((len(length), 3))
-    np.add.at(spans, loop, np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2)
+    fan = np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2
+    spans = np.stack([np.bincount(loop, fan[:, axis]) for axis in range(3)], 1)
     spacing = _spacing_inside(centers, field)
     expected = np.linalg.norm(spans, axis=1) / spacing**2
     gap = expected < INSIDE_OF_GAP * _largest_gap(field)
     unsure = np.flatnonzero(~gap & (expected < SURELY_LARGE * _largest_gap(field)))
     least = _largest_gap(field) + np.where(expected[unsure] < _largest_gap(field), MANY_DISCS, 0)
     gap[unsure] = _emptiness(centers[unsure], spacing[unsure], field) < least
+    # along the borders of two sheets and back, all in one loop, there is much to fill that adds up to nothing
+    gap &= np.bincount(loop, np.linalg.norm(fan, axis=1)) < THERE_AND_BACK * _largest_gap(field) * spacing**2
     gap = np.ones_like(gap) if all_of_them else gap
     gap[loop[~within(vertices[start])]] = False
     number = np.cumsum(gap) - 1
