@@ -37,9 +37,7 @@ class Rendering(NamedTuple):
     Gaussian at which T crosses one half and `ids` its index (0 and -1 where it does not), `normal` the sum of w_i and
     the unit world vector along the thinnest axis, turned towards the camera.
 
-    `visible` tells which Gaussians touch the picture. `screen_offsets` are zeros (n, 2) added to the
-    centres in the picture: after the backward pass `screen_offsets.grad` is the gradient to the centres, in pixels,
-    that density control asks for.
+    `visible` tells which Gaussians touch the picture.
     """
 
     color: Float32[torch.Tensor, "h w 3"]
@@ -50,7 +48,6 @@ class Rendering(NamedTuple):
     ids: Int[torch.Tensor, "h w"] | None
     features: Float32[torch.Tensor, "h w c"] | None
     visible: Bool[torch.Tensor, "n"]
-    screen_offsets: Float32[torch.Tensor, "n 2"]
 
 
 def rasterize(
@@ -77,19 +74,15 @@ def rasterize(
     Raises:
         ValueError: shapes that do not belong together.
     """
-    import torch
-
     _check(splats, features)
     degree = math.isqrt(splats.sh.shape[1]) - 1 if sh_degree is None else sh_degree
     background = splats.means.new_zeros(3) if background is None else background
-    graded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in splats)
-    offsets = splats.means.new_zeros(len(splats.means), 2).requires_grad_(graded)
     if splats.means.is_cpu:
         from render.splats.cpu import rasterize_on_cpu as backend
     else:
         from render.splats.cuda import rasterize_on_cuda as backend
     return backend(
-        splats, world_to_camera, intrinsics, width, height, degree, background, antialiased, geometry, features, offsets
+        splats, world_to_camera, intrinsics, width, height, degree, background, antialiased, geometry, features
     )
 
 

@@ -34,13 +34,12 @@ def rasterize_on_cpu(
     antialiased: bool,
     geometry: bool,
     features: torch.Tensor | None,
-    screen_offsets: torch.Tensor,
 ) -> Rendering:
     """`render.splats.rasterize` for tensors of the CPU."""
     channels = splats.means.new_zeros(len(splats.means), 0) if features is None else features
     position = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
     color, alpha, summed_depth, normal, blended, ids, hits = _Rasterize.apply(
-        *splats, channels, screen_offsets, world_to_camera, position, intrinsics, background,
+        *splats, channels, world_to_camera, position, intrinsics, background,
         width, height, sh_degree, antialiased, geometry,
     )  # fmt: skip
     depth = median_depth = None
@@ -51,7 +50,7 @@ def rasterize_on_cpu(
         median_depth = torch.where(ids >= 0, found.view_as(ids), 0)
     return Rendering(
         color, alpha, depth, median_depth, normal if geometry else None, ids if geometry else None,
-        None if features is None else blended, hits > 0, screen_offsets,
+        None if features is None else blended, hits > 0,
     )  # fmt: skip
 
 
@@ -73,7 +72,7 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, means, log_scales, quaternions, opacity_logits, sh, features, screen_offsets,
+        ctx, means, log_scales, quaternions, opacity_logits, sh, features,
         view, position, intrinsics, background, width, height, degree, antialiased, geometry,
     ):  # fmt: skip
         splats = [_array(tensor) for tensor in (means, log_scales, quaternions, opacity_logits, sh)]
@@ -112,8 +111,7 @@ class _Rasterize(torch.autograd.Function):
             to_values[:, here] = part[:, records.MOMENTS :][:, : to_features.shape[2] - first]
         to_splats, to_view, to_position, to_intrinsics = picture.project_backward(gradients)
         to_background = np.einsum("hwc,hw->c", to_image[..., :3], ctx.seen[0])
-        to_offsets = gradients[:, :2].copy()
-        arrays = (*to_splats, to_values, to_offsets, to_view, to_position, to_intrinsics, to_background)
+        arrays = (*to_splats, to_values, to_view, to_position, to_intrinsics, to_background)
         return *(torch.from_numpy(array) for array in arrays), None, None, None, None, None
 
 

@@ -42,18 +42,17 @@ def rasterize_on_cuda(
     antialiased: bool,
     geometry: bool,
     features: Tensor | None,
-    screen_offsets: Tensor,
 ) -> Rendering:
     """`render.splats.rasterize` for tensors on a CUDA device."""
     if len(splats.means) == 0:
-        return _empty(splats, width, height, background, geometry, features, screen_offsets)
+        return _empty(splats, width, height, background, geometry, features)
     splats = _without_broken(splats)
     opacities = torch.sigmoid(splats.opacity_logits)
     radii, centers, depths, conics, compensations = fully_fused_projection(
         splats.means, None, splats.quaternions, torch.exp(splats.log_scales), world_to_camera[None], intrinsics[None],
         width, height, calc_compensations=antialiased, opacities=opacities,
     )  # fmt: skip
-    centers, opacities = centers + screen_offsets, opacities[None]
+    opacities = opacities[None]
     if antialiased:
         opacities = opacities * compensations
     visible = (radii > 0).all(-1)
@@ -80,7 +79,7 @@ def rasterize_on_cuda(
     first_feature = 7 if geometry else 3
     return Rendering(
         color, alpha, depth, median_depth, normal, median, None if features is None else image[..., first_feature:],
-        visible[0], screen_offsets,
+        visible[0],
     )  # fmt: skip
 
 
@@ -91,10 +90,9 @@ def _empty(
     background: Tensor,
     geometry: bool,
     features: Tensor | None,
-    screen_offsets: Tensor,
 ) -> Rendering:
     """The picture of no Gaussian at all: gsplat would divide by their number."""
-    nothing = torch.stack([tensor.sum() for tensor in (*splats, screen_offsets)]).sum()  # with a gradient to each
+    nothing = torch.stack([tensor.sum() for tensor in splats]).sum()  # with a gradient to each
     zeros = nothing.expand(height, width)
     median = torch.full((height, width), -1, dtype=torch.int32, device=zeros.device)
     return Rendering(
@@ -106,7 +104,6 @@ def _empty(
         median if geometry else None,
         None if features is None else zeros[..., None].expand(-1, -1, features.shape[1]),
         torch.zeros(0, dtype=torch.bool, device=zeros.device),
-        screen_offsets,
     )
 
 

@@ -29,11 +29,8 @@ def rasterize_slowly(
     max_alpha: float = 0.99,
 ) -> Rendering:
     """As `render.splats.rasterize` with geometry; memory and time grow as n times height times width."""
-    n, degree = (
-        len(splats.means),
-        int(splats.sh.shape[1] ** 0.5) - 1 if sh_degree is None else sh_degree,
-    )
-    offsets = splats.means.new_zeros(n, 2).requires_grad_()
+    n = len(splats.means)
+    degree = int(splats.sh.shape[1] ** 0.5) - 1 if sh_degree is None else sh_degree
     turn, shift = world_to_camera[:3, :3], world_to_camera[:3, 3]
     camera = splats.means @ turn.T + shift
     order = torch.argsort(camera[:, 2], stable=True)
@@ -55,7 +52,7 @@ def rasterize_slowly(
         -1,
     )
     alpha = _alphas(
-        center + offsets[order],
+        center,
         torch.linalg.inv(covariance),
         opacity,
         width,
@@ -90,7 +87,6 @@ def rasterize_slowly(
         ids=torch.where(found, order[which], -1),
         features=None if features is None else image[..., 7:],
         visible=visible,
-        screen_offsets=offsets,
     )
 
 

@@ -48,8 +48,7 @@ def _rendered(function, splats: Splats, dtype: torch.dtype, **options):
         for name in OUTPUTS
     )
     loss.backward()
-    gradients = dict(zip(NAMES, [leaf.grad for leaf in leaves], strict=True))
-    return picture, gradients | {"screen_offsets": picture.screen_offsets.grad}
+    return picture, dict(zip(NAMES, [leaf.grad for leaf in leaves], strict=True))
 
 
 def _assert_same(splats: Splats, **options) -> None:
