@@ -45,6 +45,7 @@ SMOOTHING = 2
 INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the measure
 DISCS = (2.0, 2.5, 3.0, 3.5)  # radii in spacings, in which a hole shows
 SURELY_LARGE = 1.2  # of the largest gap
+CLEARLY = 3.5  # times as large, where no noise smears what is empty
 THERE_AND_BACK = 3.0  # largest gaps: a fan of more area closes no gap
 MANY_DISCS = 6.0  # more emptiness is asked where a disc was sought: there are hundreds around every sample
 LEAST_WEIGHT = 0.01  # of one sample in the place: less is none
@@ -164,7 +165,8 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     spacing = _spacing_inside(centers, field)
     expected = np.linalg.norm(spans, axis=1) / spacing**2
     gap = expected < INSIDE_OF_GAP * _largest_gap(field)
-    unsure = np.flatnonzero(~gap & (expected < SURELY_LARGE * _largest_gap(field)))
+    most = SURELY_LARGE * np.where(_lies_ahead(mesh, sides, loop, fan) & (field.noise == 0), CLEARLY, 1.0)
+    unsure = np.flatnonzero(~gap & (expected < most * _largest_gap(field)))
     least = _largest_gap(field) + np.where(expected[unsure] < _largest_gap(field), MANY_DISCS, 0)
     gap[unsure] = _emptiness(centers[unsure], spacing[unsure], field) < least
     # along the borders of two sheets and back, all in one loop, there is much to fill that adds up to nothing
@@ -179,6 +181,15 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     centers[near] = local.foot[near]
     caps = np.stack([end, start, len(vertices) + loop], 1)
     return Mesh(np.concatenate([vertices, centers]), np.concatenate([faces, caps]))
+
+
+def _lies_ahead(
+    mesh: Mesh, sides: Int64[np.ndarray, "b"], loop: Int64[np.ndarray, "b"], fan: Float64[np.ndarray, "b 3"]
+) -> Bool[np.ndarray, "l"]:
+    """Whether a fan across each loop goes on where the faces beside it end, as across a hole, or lies over them, as
+    across the border of a patch."""
+    a, b, c = (mesh.vertices[mesh.faces[sides // 3, n]] for n in range(3))
+    return np.bincount(loop, (fan * np.cross(b - a, c - a)).sum(1)) < 0
 
 
 def _largest_gap(field: SheetField) -> float:
