@@ -168,6 +168,17 @@ def test_paths_are_rendered_as_pictures_and_as_a_video(run: Path, tmp_path: Path
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the CPU time of a process is read from /proc")
 def test_training_that_is_killed_and_stopped_goes_on_to_the_same_splats(run: Path):
     folder = run.parents[1]
-    options = ["--steps", "5000", "--gaussians", "3000", "--random-points", "1000", "--device", "cpu"]
+    options = [
+        "--steps",
+        "5000",
+        "--steps-a-photo",
+        "1000",
+        "--gaussians",
+        "3000",
+        "--random-points",
+        "1000",
+        "--device",
+        "cpu",
+    ]
     command = [sys.executable, "-m", "app.cli", "reconstruct", "balls", *options, "--out"]
     assert_a_broken_run_leaves_the_same_bytes(command, folder, ENVIRONMENT, "scene/splats.ply")
