@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from recon.training import Trainer
 
-SECONDS_A_POINT = 50e-6
+SECONDS_A_POINT = 30e-6
 MEGABYTES, MEGABYTES_A_POINT = 330, 2e-3
 
 
