@@ -46,7 +46,8 @@ INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the mea
 DISCS = (2.0, 2.5, 3.0, 3.5)  # radii in spacings, in which a hole shows
 SURELY_LARGE = 1.2  # of the largest gap
 CLEARLY = 3.5  # times as large, where no noise smears what is empty
-THERE_AND_BACK = 3.0  # largest gaps: a fan of more area closes no gap
+THERE_AND_BACK = 3.0  # largest gaps: a fan of more area closes no gap,
+ONE_WAY = 2.0  # unless it is nearly flat: of so many times the area that it spans, at most
 MANY_DISCS = 6.0  # more emptiness is asked where a disc was sought: there are hundreds around every sample
 LEAST_WEIGHT = 0.01  # of one sample in the place: less is none
 BORDER_ROUNDS = 4
@@ -169,8 +170,9 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     unsure = np.flatnonzero(~gap & (expected < most * _largest_gap(field)))
     least = _largest_gap(field) + np.where(expected[unsure] < _largest_gap(field), MANY_DISCS, 0)
     gap[unsure] = _emptiness(centers[unsure], spacing[unsure], field) < least
-    # along the borders of two sheets and back, all in one loop, there is much to fill that adds up to nothing
-    gap &= np.bincount(loop, np.linalg.norm(fan, axis=1)) < THERE_AND_BACK * _largest_gap(field) * spacing**2
+    # along the borders of two sheets and back, all in one loop, there is much to fill that adds up to little
+    filling = np.bincount(loop, np.linalg.norm(fan, axis=1)) / spacing**2
+    gap &= (filling < THERE_AND_BACK * _largest_gap(field)) | (filling < ONE_WAY * expected)
     gap = np.ones_like(gap) if all_of_them else gap
     gap[loop[~within(vertices[start])]] = False
     number = np.cumsum(gap) - 1
