@@ -216,7 +216,7 @@ def _fans(
     along_seam = np.zeros(loops, bool)
     along_seam[loop[np.isin(start, seam.start) | np.isin(start, seam.end)]] = True
     small = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * side_length**2
-    filled = np.ones(loops, bool) if closed else small & along_seam
+    filled = (np.ones(loops, bool) if closed else small & along_seam) & (length > 2)  # two sides are one edge already
     number, which = np.cumsum(filled) - 1, filled[loop]
     caps = np.stack([end[which], start[which], len(vertices) + number[loop[which]]], 1)
     return centers[filled], caps.astype(np.int32), part[which].astype(np.int32)

@@ -214,6 +214,19 @@ def test_a_face_that_lies_on_those_of_another_piece_gives_way() -> None:
     assert topology.is_consistently_oriented
 
 
+def test_a_side_whose_faces_look_different_ways_is_one_edge_all_the_same() -> None:
+    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
+    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    a = np.flatnonzero((x < 5) & (y < 5))
+    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
+    turned = faces.copy()
+    turned[len(a) + 2] = turned[len(a) + 2, ::-1]  # at the seam, from (0, 2) to (0, 3)
+    mesh = welded([Mesh(square, faces), Mesh(square + [5, 0, 0], turned)], 1.0, False)
+    topology = Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices))
+    assert topology.non_manifold_edges == 0
+    assert (len(mesh.faces), topology.parts, topology.boundary_loops) == (2 * len(faces), 1, 1)
+
+
 def test_a_crack_that_touches_itself_gets_a_fan_on_either_side() -> None:
     ball = trimesh.creation.icosphere(3)
     vertices, faces = np.asarray(ball.vertices), np.asarray(ball.faces)
