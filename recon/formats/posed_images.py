@@ -97,12 +97,13 @@ class ImageFolder:
             UserError: the name leads out of the data set, and its last parts are not there.
         """
         relative = name.replace("\\", "/").removeprefix("./")
-        parts = PurePosixPath(relative).parts
+        absolute = PureWindowsPath(name).is_absolute() or relative.startswith("/")
+        parts = PurePosixPath(relative).parts[absolute:]  # without the root or the drive
         tails = ["/".join(parts[start:]) for start in range(len(parts)) if ".." not in parts[start:]]
         if self.given is not None:
-            return self._first([self.given / tail for tail in tails if not tail.startswith("/")], suffixes)
-        if PureWindowsPath(name).is_absolute() or PurePosixPath(relative).is_absolute():
-            elsewhere = [self.root / folder / tail for tail in tails[1:] for folder in folders]
+            return self._first([self.given / tail for tail in tails], suffixes)
+        if absolute:
+            elsewhere = [self.root / folder / tail for tail in tails for folder in folders]
             if (found := self._first(elsewhere, suffixes)) is not None:
                 return found
         wanted = [f"{folder}/{relative}" if folder else relative for folder in folders]
