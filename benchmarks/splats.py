@@ -50,6 +50,7 @@ from recon.image_metrics import likeness
 from recon.inputs import Views
 from recon.methods.splats import SplatsConfig, fit_to_minutes, gaussian_stage
 from recon.split import split
+from recon.training import Trainer
 
 DATA = Path(os.environ.get("RELIEF_DATA", ROOT.parent / "shared" / "data"))
 RUNS = (("nerf_chair", 60), ("nerf_chair", 180), ("nerf_chair", 600), ("obj_avocado", 60), ("obj_boombox", 60))
@@ -111,7 +112,7 @@ def _views(name: str) -> Views:
 def _warmed(views: Views, config: SplatsConfig, device: str) -> None:
     """Has the kernels compiled by a training of a few small steps."""
     small = msgspec.structs.replace(config, steps=60, gaussians=500, random_points=400, image_side=128)
-    stage = gaussian_stage(views, small, 0, device)
+    stage = gaussian_stage(views, small, Trainer(device=device))
     for i in range(60):
         stage.step(i)
     _psnr(stage, views, 1)
@@ -126,7 +127,7 @@ def _clock(device: str) -> float:
 
 
 def _trained(views: Views, config: SplatsConfig, seed: int, device: str) -> _Run:
-    stage = gaussian_stage(views, config, seed, device)
+    stage = gaussian_stage(views, config, Trainer(seed=seed, device=device))
     marks = {int(share * stage.steps) for share in CURVE}
     seconds, curve, began = 0.0, [], _clock(device)
     for i in range(stage.steps):

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch.nn.functional import grid_sample, interpolate, pad
 
 from recon.gaussians.targets import Target, Targets
+from recon.scene import Scene
 
 SIDES = (160, 320)  # pixels of the longer side of the pictures that are compared, about
 WINDOW = 11  # pixels
@@ -36,6 +37,7 @@ BACK = 1.0  # pixels
 PLAIN = 1e-4  # variance of grey values that is as good as none
 MOST_PHOTOS = 100
 MOST_KNOWN = 2000  # points that neighbours are chosen by
+DRAWN = 6  # what random numbers are for
 
 
 class Depths(NamedTuple):
@@ -45,32 +47,60 @@ class Depths(NamedTuple):
     likeness: Float32[torch.Tensor, "h w"]
 
 
-def surface_points(
-    targets: Targets, known: Float[np.ndarray, "n 3"], most: int, rng: np.random.Generator
-) -> tuple[Float64[np.ndarray, "m 3"], Float64[np.ndarray, "m 3"]]:
-    """Points on what the photos show and their colours, at most so many, drawn at random from all pixels whose depth is
-    believed. The known points tell which photos see the same, and between which depths to search."""
-    chosen = range(0, len(targets), math.ceil(len(targets) / MOST_PHOTOS))
-    cameras = [targets.cameras[k] for k in chosen]
-    longest = max(max(camera.width, camera.height) for camera in cameras)
-    levels = [[targets.at(k, max(1, round(longest / side))) for k in chosen] for side in SIDES]
-    sample = known[np.sort(rng.choice(len(known), min(MOST_KNOWN, len(known)), replace=False))]
-    in_view = np.stack([_inside(camera.project(sample)[0], camera.width, camera.height) for camera in cameras])
-    neighbors = _neighbors(np.stack([camera.position for camera in cameras]), sample, in_view)
-    depths = {}
-    for k, camera in enumerate(cameras):
-        if neighbors[k]:
-            span = np.quantile(1 / camera.project(sample[in_view[k]])[1], (OUTLIERS, 1 - OUTLIERS)) * RANGE
-            depths[k] = _depths([(level[k], [level[j] for j in neighbors[k]]) for level in levels], *span)
-    points, colors = [np.empty((0, 3))], [np.empty((0, 3))]
-    for k, own in depths.items():
-        photo, others = levels[-1][k], [(levels[-1][j], depths[j]) for j in neighbors[k] if j in depths]
-        believed = _believed(photo, own, others)
-        points.append(_lifted(photo, _pixels(photo), own.inverse)[believed].cpu().numpy())
-        colors.append(photo.over(photo.intrinsics.new_zeros(3))[believed].cpu().numpy())
-    points, colors = np.concatenate(points), np.concatenate(colors)
-    kept = rng.permutation(len(points))[:most]
-    return points[kept].astype(np.float64), colors[kept].astype(np.float64)
+class DepthStage:
+    """Finds the depths of the photos, one a step; the result is points on what they show and the points' colours."""
+
+    name = "depths"
+
+    def __init__(self, targets: Targets, known: Float[np.ndarray, "n 3"], most: int, seed: int) -> None:
+        """The known points tell which photos see the same, and between which depths to search. The result has at most
+        `most` points, drawn at random from all pixels whose depth is believed."""
+        chosen = range(0, len(targets), math.ceil(len(targets) / MOST_PHOTOS))
+        cameras = [targets.cameras[k] for k in chosen]
+        longest = max(max(camera.width, camera.height) for camera in cameras)
+        self.levels = [[targets.at(k, max(1, round(longest / side))) for k in chosen] for side in SIDES]
+        self.steps, self.most, self.seed = len(cameras), most, seed
+        sample = _drawn(known, MOST_KNOWN, seed)
+        in_view = np.stack([_inside(camera.project(sample)[0], camera.width, camera.height) for camera in cameras])
+        self.neighbors = _neighbors(np.stack([camera.position for camera in cameras]), sample, in_view)
+        self.spans = {
+            k: np.quantile(1 / cameras[k].project(sample[in_view[k]])[1], (OUTLIERS, 1 - OUTLIERS)) * RANGE
+            for k in range(self.steps)
+            if self.neighbors[k]
+        }
+        self.depths: dict[int, Depths] = {}
+
+    def step(self, i: int) -> dict[str, float]:
+        """The depths of photo i, where others look at the same."""
+        if i in self.spans:
+            levels = [(level[i], [level[j] for j in self.neighbors[i]]) for level in self.levels]
+            self.depths[i] = _depths(levels, *self.spans[i])
+        return {}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        return {f"depths-{k}": torch.stack(depths).cpu().numpy() for k, depths in self.depths.items()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        for name, depths in state.items():
+            k = int(name.removeprefix("depths-"))
+            self.depths[k] = Depths(*torch.tensor(depths, device=self.levels[0][k].intrinsics.device))
+
+    def preview(self) -> Scene | None:
+        return None
+
+    def result(self) -> tuple[Float64[np.ndarray, "m 3"], Float64[np.ndarray, "m 3"]]:
+        photos, found = self.levels[-1], [np.empty((0, 6))]
+        for k, own in self.depths.items():
+            others = [(photos[j], self.depths[j]) for j in self.neighbors[k] if j in self.depths]
+            points = _lifted(photos[k], _pixels(photos[k]), own.inverse)
+            colors = photos[k].over(photos[k].intrinsics.new_zeros(3))
+            found.append(torch.cat([points, colors], -1)[_believed(photos[k], own, others)].double().cpu().numpy())
+        points, colors = np.hsplit(_drawn(np.concatenate(found), self.most, self.seed), 2)
+        return points, colors
+
+
+def _drawn(rows: Float[np.ndarray, "n k"], most: int, seed: int) -> Float[np.ndarray, "m k"]:
+    return rows[np.sort(np.random.default_rng((seed, DRAWN)).choice(len(rows), min(most, len(rows)), replace=False))]
 
 
 def _neighbors(

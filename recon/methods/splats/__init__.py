@@ -95,15 +95,15 @@ def splats(views: Views, config: SplatsConfig, train: Trainer) -> Scene:
     from recon.gaussians.evaluation import scene_cameras
 
     views = split(views)
-    stage = gaussian_stage(views, config, train.seed, train.device)
+    stage = gaussian_stage(views, config, train)
     gaussians = train(stage)
     cameras = scene_cameras(gaussians, views, stage.frame, stage.ground, train.device)
     note = f"splats: {len(gaussians):,} Gaussians from {len(stage.targets)} views in {stage.steps:,} steps"
     return Scene(gaussians=gaussians, cameras=cameras, frame=stage.frame, notes=(note,))
 
 
-def gaussian_stage(views: Views, config: SplatsConfig, seed: int, device: str) -> GaussianStage:
-    """The training of Gaussians on those views that are not held out.
+def gaussian_stage(views: Views, config: SplatsConfig, train: Trainer) -> GaussianStage:
+    """The training of Gaussians on those views that are not held out, after that of what they begin on.
 
     Raises:
         UserError: they are too few.
@@ -115,7 +115,7 @@ def gaussian_stage(views: Views, config: SplatsConfig, seed: int, device: str) -
 
     trained = _trained(views)
     frame = frame_of(views, [view.camera for view in trained])
-    targets = Targets(trained, frame, config.image_side, device)
+    targets = Targets(trained, frame, config.image_side, train.device)
     cameras = targets.cameras
     smallest = min(min(camera.width, camera.height) for camera in cameras)
     steps = config.steps_for(len(trained))
@@ -127,24 +127,24 @@ def gaussian_stage(views: Views, config: SplatsConfig, seed: int, device: str) -
         background = "white" if targets.have_alpha else "black"
     return GaussianStage(
         targets,
-        _initial(views, targets, frame, config, np.random.default_rng((seed, 4))),
+        _initial(views, targets, frame, config, train),
         schedule,
         Losses(config.ssim, *penalties),
         config.density,
         background,
         config.exposure,
         frame,
-        seed,
-        device,
+        train.seed,
+        train.device,
     )
 
 
-def _initial(views: Views, targets: Targets, frame: Frame, config: SplatsConfig, rng: np.random.Generator) -> Gaussians:
+def _initial(views: Views, targets: Targets, frame: Frame, config: SplatsConfig, train: Trainer) -> Gaussians:
     """Gaussians at the known points and on the surfaces that photos show, or at random, and some far behind."""
     from recon.gaussians.initialization import far_points, gaussians_at, known_points, points_at_random
-    from recon.gaussians.stereo import surface_points
+    from recon.gaussians.stereo import DepthStage
 
-    most = max(1, int(KNOWN * config.gaussians))
+    rng, most = np.random.default_rng((train.seed, 4)), max(1, int(KNOWN * config.gaussians))
     if _known(views):
         points, colors = known_points(views, frame, most, rng)
     else:
@@ -154,7 +154,7 @@ def _initial(views: Views, targets: Targets, frame: Frame, config: SplatsConfig,
         far = 0 if targets.have_alpha or targets.are_masked else len(points) // 10
     parts = [(points, colors)]
     if _known(views) and config.stereo:
-        parts.append(surface_points(targets, points, most - len(points), rng))
+        parts.append(train(DepthStage(targets, points, most - len(points), train.seed)))
     left = config.gaussians - sum(len(places) for places, _ in parts)
     parts.append(far_points(min(far, left), targets.cameras, frame.rotation.T @ np.asarray(views.up), rng))
     points, colors = (np.concatenate(part) for part in zip(*parts, strict=True))

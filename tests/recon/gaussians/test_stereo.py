@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from recon.gaussians.initialization import frame_of
-from recon.gaussians.stereo import surface_points
+from recon.gaussians.stereo import DepthStage
 from recon.gaussians.targets import Targets
 from recon.image_metrics import likeness
 from recon.inputs import PointCloud, View, Views
 from recon.methods.splats import SplatsConfig, splats
-from recon.training import Trainer
+from recon.scene import Frame
+from recon.training import Interrupted, Trainer
 from render.cameras import Camera, look_at
 
 HALF, HEIGHT = 0.4, 0.5  # of the table's top
@@ -52,12 +53,16 @@ def photos(count: int, held_out: tuple[int, ...] = (), gains: tuple[float, ...] 
     return Views(tuple(pictures), points=PointCloud(ground, colors=colors))
 
 
-def found_points(views: Views, most: int = 10**6) -> tuple[np.ndarray, np.ndarray]:
+def stage_of(views: Views, most: int = 10**6) -> tuple[DepthStage, Frame]:
     frame = frame_of(views, [view.camera for view in views.views])
-    targets = Targets(views.views, frame, 1600, "cpu")
     assert views.points is not None
     known = frame.from_user(views.points.points)
-    points, colors = surface_points(targets, known, most, np.random.default_rng(0))
+    return DepthStage(Targets(views.views, frame, 1600, "cpu"), known, most, 0), frame
+
+
+def found_points(views: Views, most: int = 10**6) -> tuple[np.ndarray, np.ndarray]:
+    stage, frame = stage_of(views, most)
+    points, colors = Trainer()(stage)
     return frame.to_user(points), colors
 
 
@@ -93,6 +98,22 @@ def test_photos_without_a_neighbour_give_no_points_and_no_more_come_than_are_ask
     points, colors = found_points(replace(views, views=same))
     assert points.shape == colors.shape == (0, 3)
     assert len(found_points(views, 100)[0]) == 100
+
+
+def test_depths_that_were_found_before_an_interruption_are_not_looked_for_again(tmp_path):
+    views = photos(5)
+    stage, _ = stage_of(views)
+    stop = Trainer(tmp_path)
+    stage.step, step = lambda i: (stop.request_stop() if i == 2 else None, step(i))[1], stage.step
+    with pytest.raises(Interrupted):
+        stop(stage)
+    again, _ = stage_of(views)
+    looked_at, again_step = [], again.step
+    again.step = lambda i: (looked_at.append(i), again_step(i))[1]
+    points, colors = Trainer(tmp_path)(again)
+    assert looked_at == [3, 4]
+    whole = Trainer()(stage_of(views)[0])
+    assert np.array_equal(points, whole[0]) and np.array_equal(colors, whole[1])
 
 
 def held_out_psnr(views: Views, config: SplatsConfig) -> float:

@@ -168,7 +168,7 @@ def test_a_step_mixes_no_devices_and_its_tensors_suit_the_kernels(exposure: bool
     config = SplatsConfig(
         steps=1000, random_points=50, exposure=exposure, background="random", opacity_penalty=0.1, scale_penalty=0.1
     )
-    stage = gaussian_stage(Views(views), config, 0, "meta")
+    stage = gaussian_stage(Views(views), config, Trainer(device="meta"))
     monkeypatch.setattr(stage, "_read_every", 1000)
     with _OneDevice():
         for i in (1, 901):
@@ -193,7 +193,7 @@ def test_a_resumed_training_goes_on_as_it_would_have():
     """Up to the order of sums on the device."""
     views = photographed(blobs(20), 8, alpha=False)
     config = msgspec.structs.replace(QUICK, steps=40, random_points=200, exposure=True)
-    whole, halted, resumed = (gaussian_stage(views, config, 0, "cuda") for _ in range(3))
+    whole, halted, resumed = (gaussian_stage(views, config, Trainer(device="cuda")) for _ in range(3))
     for i in range(40):
         whole.step(i)
         if i < 20:
