@@ -21,6 +21,8 @@ PAIRED = 12  # nearest neighbours that planes are made of
 PLANE_TOLERANCE, PATCH_TOLERANCE = 0.25, 0.5  # spacings
 ITERATIONS = 3
 WITNESSES = 15
+AROUND = 7  # numbers kept of a neighbour: offset, nearness, axis
+STEEPEST = 1e15  # whose square is a number in single precision
 
 
 @njit(cache=True)
@@ -30,12 +32,21 @@ def agreeing_axes(points, axes, neighbours, spacing, which, known):
     If the axes are `known`, a neighbour counts by the square of the cosine between its axis and the plane's.
     """
     agreeing = axes.copy()
-    offsets, around = np.empty((neighbours.shape[1] - 1, 3)), np.empty((neighbours.shape[1] - 1, 3))
+    around = np.empty((AROUND, neighbours.shape[1] - 1), np.float32)
     for i in which:
-        for j in range(len(offsets)):
-            offsets[j] = points[neighbours[i, j + 1]] - points[i]
-            around[j] = axes[neighbours[i, j + 1]]
-        _agree(offsets, around, known, 1 / (PLANE_TOLERANCE * spacing[i]) ** 2, agreeing[i])
+        last = neighbours[i, -1]
+        farthest = math.sqrt(((points[last] - points[i]) ** 2).sum()) + 1e-300
+        for j in range(around.shape[1]):
+            q = neighbours[i, j + 1]
+            square = 0.0
+            for k in range(3):
+                step = (points[q, k] - points[i, k]) / farthest
+                square += step * step
+                around[k, j] = step
+                around[4 + k, j] = axes[q, k]
+            around[3, j] = 1 - 0.7 * square
+        steepness = min(farthest / (PLANE_TOLERANCE * spacing[i] + 1e-300), STEEPEST)
+        _agree(around, known, np.float32(steepness), agreeing[i])
     return agreeing
 
 
@@ -60,34 +71,50 @@ def support(points, axes, neighbours, spacing, which):
     return found
 
 
-@njit(cache=True)
-def _agree(offsets, around, known, inverse, axis):
-    """Writes the unit normal of the best plane through the origin and two of the nearest offsets; the neighbours' axes
-    `around` count if they are known."""
-    least = np.inf
-    farthest = (offsets[-1] ** 2).sum() + 1e-300
-    for a in range(min(PAIRED, len(offsets))):
+@njit(cache=True, fastmath=True)
+def _agree(around, known, steepness, axis):
+    """Writes the unit normal of the best plane through the origin and two of the nearest offsets.
+
+    `around` are the offsets of the neighbours in the farthest one's distance, how near they are, and their axes, which
+    count if they are known; `steepness` is that distance in tolerances. Single precision is enough to choose by, and
+    so short a loop without branches is done eight neighbours at a time.
+    """
+    most = np.float32(-1)
+    for a in range(min(PAIRED, around.shape[1])):
+        p0, p1, p2 = around[0, a], around[1, a], around[2, a]
         for b in range(a):
-            p, q = offsets[a], offsets[b]
-            x, y, z = p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]
+            q0, q1, q2 = around[0, b], around[1, b], around[2, b]
+            x, y, z = p1 * q2 - p2 * q1, p2 * q0 - p0 * q2, p0 * q1 - p1 * q0
             square = x * x + y * y + z * z
-            if square <= 0.1 * (p**2).sum() * (q**2).sum():  # nearly on one line with the point
-                continue
-            cost = 0.0
-            for j in range(len(offsets)):
-                u, v, w = offsets[j]
-                distance = u * x + v * y + w * z
-                nearness = 1 - 0.7 * (u * u + v * v + w * w) / farthest
-                agreement = max(0.0, 1 - distance * distance / square * inverse)
-                if known:
-                    agreement *= (around[j, 0] * x + around[j, 1] * y + around[j, 2] * z) ** 2 / square
-                cost += nearness * (1 - agreement)
-                if cost >= least:
-                    break
-            if cost < least:
-                least = cost
-                scale = 1 / math.sqrt(square)
-                axis[0], axis[1], axis[2] = x * scale, y * scale, z * scale
+            if square <= np.float32(0.1) * (p0 * p0 + p1 * p1 + p2 * p2) * (q0 * q0 + q1 * q1 + q2 * q2):
+                continue  # nearly on one line with the point
+            scale = np.float32(1) / np.sqrt(square)
+            x, y, z = x * scale, y * scale, z * scale
+            agreement = _with_axes(around, x, y, z, steepness) if known else _near_plane(around, x, y, z, steepness)
+            if agreement > most:
+                most = agreement
+                axis[0], axis[1], axis[2] = x, y, z
+
+
+@njit(cache=True, fastmath=True)
+def _near_plane(around, x, y, z, steepness):
+    """How many neighbours are near the plane with normal (x, y, z)."""
+    total = np.float32(0)
+    for j in range(around.shape[1]):
+        off = (around[0, j] * x + around[1, j] * y + around[2, j] * z) * steepness
+        total += around[3, j] * max(np.float32(0), np.float32(1) - off * off)
+    return total
+
+
+@njit(cache=True, fastmath=True)
+def _with_axes(around, x, y, z, steepness):
+    """The same, each counted by the square of the cosine between its axis and the plane's."""
+    total = np.float32(0)
+    for j in range(around.shape[1]):
+        off = (around[0, j] * x + around[1, j] * y + around[2, j] * z) * steepness
+        cosine = around[4, j] * x + around[5, j] * y + around[6, j] * z
+        total += around[3, j] * max(np.float32(0), np.float32(1) - off * off) * cosine * cosine
+    return total
 
 
 @njit(cache=True)
