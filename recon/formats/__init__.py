@@ -229,7 +229,9 @@ def read(path: Path, options: InputOptions | None = None) -> Input:
     elif isinstance(options, PointOptions):
         found = _cloud(reader, path, options, format_)
     else:
-        found = _views(reader, path, options)
+        found = reader.read(path, options)
+    if options.up is not None:
+        found = replace(found, up=_direction(options.up))
     if options.unit not in (None, found.unit):
         note = f"The file states its unit, {found.unit}; --unit {options.unit} is not used."
         return replace(found, notes=(*found.notes, note))
@@ -254,16 +256,7 @@ def _cloud(reader: ModuleType, path: Path, options: PointOptions, format_: Forma
 
     if options.columns is not None and format_.name not in ("text points", "numpy points"):
         raise UserError(f"--columns: {path} names its columns itself; the option is for text and arrays")
-    cloud = reader.read(path, options)
-    if options.up is not None:
-        cloud = replace(cloud, up=_direction(options.up))
-    return chosen(cloud, options, path)
-
-
-def _views(reader: ModuleType, path: Path, options: ViewOptions) -> Views:
-    """Views, upright as the options say."""
-    views = reader.read(path, options)
-    return views if options.up is None else replace(views, up=_direction(options.up))
+    return chosen(reader.read(path, options), options, path)
 
 
 def _direction(axis: str) -> tuple[float, float, float]:

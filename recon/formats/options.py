@@ -21,6 +21,8 @@ class SliceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Voxel size of an image stack: column step, row step, slice step, in --unit."""
     unit: str | None = None
     """Unit of length of the input's coordinates (mm, m) where the file does not say."""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """Which way is up, also in what is made of the slices; by default what the format says, or z. Write --up=-y."""
 
 
 class PointOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="points", tag_field="of"):

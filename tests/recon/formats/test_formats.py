@@ -15,6 +15,7 @@ import pytest
 
 from recon.errors import UserError
 from recon.formats import FORMATS, SliceOptions, format_of, read
+from recon.inputs import CrossSections
 
 FOREIGN = Path(__file__).parent / "foreign"
 
@@ -76,6 +77,13 @@ def test_the_unit_of_the_option_yields_to_the_files(data_dir: Path, tmp_path: Pa
     assert read(data_dir / "slices" / "eight_parallel12.csl", SliceOptions(unit="m")).unit == "m"
     sections = read(FOREIGN / "highdicom_binary.dcm", SliceOptions(unit="m"))
     assert sections.unit == "mm" and "The file states its unit, mm; --unit m is not used." in sections.notes
+
+
+def test_slices_stand_upright_where_the_user_says_how(data_dir: Path):
+    path = data_dir / "slices" / "eight_parallel12.csl"
+    plain, turned = read(path), read(path, SliceOptions(up="-z"))
+    assert isinstance(plain, CrossSections) and plain.up == (0, 0, 1) and turned.up == (0, 0, -1)
+    assert all(np.array_equal(a.origin, b.origin) for a, b in zip(plain.planes, turned.planes, strict=True))
 
 
 def test_a_folder_of_the_right_suffix_is_no_file(tmp_path: Path):
