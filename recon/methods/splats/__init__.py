@@ -58,8 +58,12 @@ class SplatsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     the others, and none where photos have alpha or masks."""
     stereo: bool = True
     """Where points are known, begin also on all surfaces on whose depth neighbouring photos agree."""
+    outside_masks: Literal["auto", "empty", "unknown"] = "auto"
+    """What there is where masks leave photos out: nothing, as they cut a thing out, or what is not known, as they leave
+    out what disturbs; auto tells by the borders of the photos."""
     background: Literal["auto", "white", "black", "random"] = "auto"
-    """What lies behind everything; auto is white where the photos have alpha, else black."""
+    """What lies behind everything; auto is another colour each step where masks cut a thing out, else white where the
+    photos have alpha, else black."""
     exposure: bool = False
     """Learn for each photo how it differs in brightness and white balance."""
     ssim: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.2
@@ -98,8 +102,10 @@ def splats(views: Views, config: SplatsConfig, train: Trainer) -> Scene:
     stage = gaussian_stage(views, config, train)
     gaussians = train(stage)
     cameras = scene_cameras(gaussians, views, stage.frame, stage.ground, train.device)
-    note = f"splats: {len(gaussians):,} Gaussians from {len(stage.targets)} views in {stage.steps:,} steps"
-    return Scene(gaussians=gaussians, cameras=cameras, frame=stage.frame, notes=(note,))
+    notes = [f"splats: {len(gaussians):,} Gaussians from {len(stage.targets)} views in {stage.steps:,} steps"]
+    if stage.targets.cut_out:
+        notes.append("masks cut a thing out: around it is nothing (if they do not, give --outside-masks unknown)")
+    return Scene(gaussians=gaussians, cameras=cameras, frame=stage.frame, notes=tuple(notes))
 
 
 def gaussian_stage(views: Views, config: SplatsConfig, train: Trainer) -> GaussianStage:
@@ -115,7 +121,7 @@ def gaussian_stage(views: Views, config: SplatsConfig, train: Trainer) -> Gaussi
 
     trained = _trained(views)
     frame = frame_of(views, [view.camera for view in trained])
-    targets = Targets(trained, frame, config.image_side, train.device)
+    targets = Targets(trained, frame, config.image_side, train.device, config.outside_masks)
     cameras = targets.cameras
     smallest = min(min(camera.width, camera.height) for camera in cameras)
     steps = config.steps_for(len(trained))
@@ -124,7 +130,7 @@ def gaussian_stage(views: Views, config: SplatsConfig, train: Trainer) -> Gaussi
     penalties = (usual if given is None else given for given in (config.opacity_penalty, config.scale_penalty))
     background = config.background
     if background == "auto":
-        background = "white" if targets.have_alpha else "black"
+        background = "random" if targets.cut_out else "white" if targets.have_alpha else "black"
     return GaussianStage(
         targets,
         _initial(views, targets, frame, config, train),

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 
 from recon.gaussians.density import ByError, ByRelocation, morton_order, rotation_matrices
 from recon.gaussians.exposure import Exposures
@@ -15,7 +16,7 @@ from recon.gaussians.model import Gaussians
 from recon.gaussians.optimizer import VisibleAdam
 from recon.gaussians.photometric import photometric_loss, ssim_map
 from recon.gaussians.schedule import Schedule
-from recon.gaussians.targets import Targets, averaged
+from recon.gaussians.targets import Targets, are_cutouts, averaged
 from recon.gaussians.tensors import to_gaussians, to_splats
 from recon.inputs import PointCloud, View, Views
 from recon.scene import Frame
@@ -197,6 +198,39 @@ def test_smaller_pictures_are_what_a_camera_with_larger_pixels_takes():
     seen = Camera(small.world_to_camera.double().numpy(), small.intrinsics.double().numpy(), 16, 16)
     assert np.abs(taken(seen) - small.over(torch.zeros(3)).numpy()).mean() < 0.02
     assert Targets([View("a", eye, lambda: image)], Frame(), 33, "cpu").at(0, 1).image.shape == (33, 33, 3)
+
+
+def silhouettes(radius: float, count: int = 12) -> list[np.ndarray]:
+    """Of a rod that turns before a standing camera."""
+    v, u = np.mgrid[:60, :80] - np.array([30, 40])[:, None, None]
+    turns = np.linspace(0, np.pi, count, endpoint=False)
+    return [
+        (np.abs(u * np.cos(a) + v * np.sin(a)) < radius) & (np.abs(v * np.cos(a) - u * np.sin(a)) < 4 * radius)
+        for a in turns
+    ]
+
+
+def test_masks_around_a_thing_are_told_from_those_that_leave_out_what_disturbs():
+    cutouts, rng = silhouettes(5), np.random.default_rng(0)
+    v, u = np.mgrid[:60, :80]
+    assert are_cutouts(cutouts) and are_cutouts(silhouettes(1))
+    close = [np.roll(mask, 25, axis=1) if k < 6 else mask for k, mask in enumerate(silhouettes(3))]
+    assert are_cutouts(close)  # half of the photos cut a part of the thing off
+    passers = [~np.roll(mask, rng.integers(-40, 40), axis=1) for mask in cutouts]
+    circle, bonnet = np.hypot(u - 40, v - 30) < 28, v < 45
+    for others in (passers, [circle] * 12, [bonnet] * 12, [np.zeros((60, 80), bool)] * 12, [~circle & bonnet] * 12):
+        assert not are_cutouts(others)
+    assert not are_cutouts([mask & (v < 50) for mask in passers])
+
+
+def test_a_thing_cut_out_lies_on_nothing_but_the_outline_of_its_mask_is_left_open():
+    eye, (mask, *_) = camera((0, -4, 0.5), 60), silhouettes(5)
+    mask, image = mask[:, 10:70], np.full((60, 60, 3), 90, np.uint8)
+    target = Targets([View("a", eye, lambda: image, lambda: mask)], Frame(), 1600, "cpu", "empty").at(0, 1)
+    assert target.mask is not None
+    wanted, known = target.over(torch.tensor([1.0, 0, 0])).numpy(), target.mask.numpy()
+    assert np.allclose(wanted[mask], 90 / 255) and np.allclose(wanted[~mask], (1, 0, 0))
+    assert np.array_equal(known, mask | ~binary_dilation(mask, np.ones((3, 3))))
 
 
 def test_colours_weigh_as_much_as_their_alpha_when_pictures_are_made_smaller():

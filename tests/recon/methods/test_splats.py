@@ -164,6 +164,65 @@ def test_what_a_mask_leaves_out_is_not_looked_at():
     assert held_out_psnr(blind, masked) < held_out_psnr(scene, masked) - 2
 
 
+def on_a_ball(radius: float, count: int, size: float) -> Gaussians:
+    """Opaque Gaussians on the sphere around (5, 0, 0), their colours changing gently."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(count, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    gaussians = gaussians_at(radius * directions + [5, 0, 0], 0.5 + 0.4 * np.sin(4 * directions), 0, True)
+    gaussians.log_scales[:], gaussians.opacity_logits[:] = np.log(size), 5
+    return gaussians
+
+
+def joined(*parts: Gaussians) -> Gaussians:
+    names = ("means", "log_scales", "quaternions", "opacity_logits", "sh")
+    return Gaussians(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names}, antialiased=True)
+
+
+def masked(views: Views, masks: list[np.ndarray]) -> Views:
+    return Views(
+        tuple(replace(view, mask=lambda mask=mask: mask) for view, mask in zip(views.views, masks, strict=True))
+    )
+
+
+def test_around_a_thing_that_masks_cut_out_nothing_is_left():
+    thing, walls = on_a_ball(1, 400, 0.06), on_a_ball(6, 200, 0.6)
+    alone = [view.image()[..., 3] / 255 for view in photographed(thing).views]
+    views = masked(photographed(joined(thing, walls), alpha=False), [alpha > 0.5 for alpha in alone])
+    config = msgspec.structs.replace(QUICK, steps=400, random_points=300, sh_degree=0)
+    outside, likenesses = {}, {}
+    for meaning in ("unknown", "auto"):
+        scene = splats(views, msgspec.structs.replace(config, outside_masks=meaning), Trainer())
+        likenesses[meaning] = held_out_psnr(scene, views)
+        drawn = [
+            render_image(to_splats(scene.gaussians), one.camera, antialiased=True)[..., 3] for one in scene.cameras
+        ]
+        outside[meaning] = np.mean([drawn[k][alone[k] < 0.01].mean() for k in range(16, 20)])
+    assert outside["unknown"] > 0.1 and outside["auto"] < 0.005
+    assert likenesses["auto"] > likenesses["unknown"]
+    assert any("--outside-masks unknown" in note for note in scene.notes)
+
+
+@pytest.mark.slow
+def test_what_masks_hide_of_a_scene_is_not_taken_for_empty():
+    views, rng = photographed(blobs(), alpha=False), np.random.default_rng(0)
+    passers, damaged = [], []
+    for view in views.views:
+        mask, (top, left) = np.ones((SIZE, SIZE), bool), rng.integers(SIZE // 8, SIZE // 2, 2)
+        mask[top:, left : left + SIZE // 4] = False
+        image = np.where(mask[..., None], view.image(), [255, 0, 255]).astype(np.uint8)
+        damaged.append(view if view.held_out else replace(view, image=lambda image=image: image))
+        passers.append(mask | bool(view.held_out))
+    views = masked(Views(tuple(damaged)), passers)
+    config = msgspec.structs.replace(QUICK, random_points=300, sh_degree=0)
+    found = {
+        meaning: splats(views, msgspec.structs.replace(config, outside_masks=meaning), Trainer())
+        for meaning in ("auto", "unknown", "empty")
+    }
+    assert np.array_equal(found["auto"].gaussians.means, found["unknown"].gaussians.means)
+    assert held_out_psnr(found["auto"], views) > held_out_psnr(found["empty"], views) + 3
+
+
 @pytest.mark.parametrize(("background", "error"), [("white", 0.03), ("random", 0.012)])
 def test_what_is_transparent_in_the_photos_stays_empty(background, error):
     truth = blobs()
