@@ -22,7 +22,7 @@ def views_in(path: Path, **options: str) -> Views:
 
 
 def assert_same_rays(found: Views, known: Views, turn: np.ndarray, stems: dict[str, str]) -> None:
-    """Views of the same pictures, by the stems of their names, have the same rays once the known ones' world is turned."""
+    """Views of the same pictures, by the stems of their names, have the same rays once the known world is turned."""
     of = {Path(view.name).stem: view for view in found.views}
     assert len(of) == len(known.views) > 3
     for view in known.views:
