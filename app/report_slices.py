@@ -12,7 +12,6 @@ from jaxtyping import Float, Float64
 
 from app.distance_scale import scale_color
 from app.inspection import describe
-from app.kinds.slices import vertices
 from app.markup import Markup
 from app.report_evidence import LEAST_SCALE, Distances
 from app.report_pictures import PALE, Image, Viewpoint, backdrop, enclosing, result_pictures
@@ -44,7 +43,7 @@ class SliceEvidence:
         self.segments, self.distances = contour_distances(scene, sections)
 
     def extent(self) -> Float[np.ndarray, "n 3"]:
-        return vertices(self.sections)
+        return self.sections.extent
 
     def understood(self, name: str) -> str:
         facts = describe(self.sections, Path(name), "")

@@ -11,7 +11,6 @@ from jaxtyping import Float, Float32
 
 from app.distance_scale import css_gradient, scale_color
 from app.heldout import Comparison, comparisons
-from app.kinds.views import vertices
 from app.markup import Child, Markup, element, joined, picture, table
 from app.report_pictures import Image, Viewpoint, backdrop, side_viewpoints
 from recon.image_metrics import photo_of
@@ -39,7 +38,7 @@ class ViewEvidence:
         self._by_name = {view.name: view for view in views.views}
 
     def extent(self) -> Float[np.ndarray, "n 3"]:
-        return self.scene.frame.from_user(vertices(self.views))
+        return self.scene.frame.from_user(self.views.extent)
 
     def understood(self, name: str) -> str:
         views = self.views.views

@@ -3,6 +3,7 @@
 The four kinds: `CrossSections`, planes with labelled contours or pixels (and elevation contours as its open-lined
 form); `PointCloud`; `Views`, images with cameras; and `Photos`, images without, which `recon.poses` turns into views.
 Readers in `recon.formats` make them; methods in `recon.methods` take them.
+`extent` of the first three are points of the user's space that bound what is there.
 
 Coordinates are the user's own (float64) everywhere in this module: millimetres of the patient for medical files,
 whatever the file says elsewhere.
@@ -21,6 +22,7 @@ from jaxtyping import Bool, Float32, Float64, Int, UInt8, UInt16
 from render.cameras import Camera
 
 BACKGROUND = 0
+MOST = 0.98  # of the known points bound a scene: a few stray far away
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,16 @@ class CrossSections:
         return trace(self.volume)
 
     @property
+    def extent(self) -> Float64[np.ndarray, "n 3"]:
+        """The vertices of all contours."""
+        drawn = [
+            plane.to_world(polygon)
+            for plane in self.planes
+            for polygon in (*(ring.vertices for ring in plane.rings), *plane.lines)
+        ]
+        return np.concatenate([np.zeros((0, 3)), *drawn])
+
+    @property
     def is_terrain(self) -> bool:
         """Whether this is elevation contours: horizontal planes with open lines, to become a height field."""
         return any(plane.lines for plane in self.contours)
@@ -156,6 +168,11 @@ class PointCloud:
     unit: str = "unknown"
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def extent(self) -> Float64[np.ndarray, "n 3"]:
+        """The points."""
+        return self.points
 
     def subset(self, which: Int[np.ndarray, "m"] | Bool[np.ndarray, "n"]) -> PointCloud:
         """The points of these indices, or where the mask is true, with all that is known of them."""
@@ -205,6 +222,13 @@ class Views:
     unit: str = "unknown"
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def extent(self) -> Float64[np.ndarray, "n 3"]:
+        """The corners of the box around most of the known points; without such, where the cameras stand."""
+        if self.points is None or not len(self.points.points):
+            return np.array([view.camera.position for view in self.views]).reshape(-1, 3)
+        return np.quantile(self.points.points, [(1 - MOST) / 2, (1 + MOST) / 2], axis=0)
 
 
 @dataclass(frozen=True)

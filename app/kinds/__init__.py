@@ -6,9 +6,6 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import numpy as np
-from jaxtyping import Float
-
 from recon.inputs import CrossSections, Input, Photos, PointCloud, Views
 
 if TYPE_CHECKING:
@@ -46,10 +43,6 @@ class Kind(Protocol):
 
     def layer(self, page: Page, input: Any) -> InputLayer:
         """The input on the viewer's page."""
-        ...
-
-    def vertices(self, input: Any) -> Float[np.ndarray, "n 3"]:
-        """Points of the user's space that bound it."""
         ...
 
     def write_for_blender(self, input: Any, folder: Path) -> None:

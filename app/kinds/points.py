@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from jaxtyping import Float
 
 from recon.formats import PointOptions
 from recon.inputs import PointCloud
@@ -50,11 +49,6 @@ def summary(metrics: dict[str, Any], unit: str) -> list[str]:
 def size(cloud: PointCloud) -> str:
     """How many."""
     return f"{len(cloud.points):,} points"
-
-
-def vertices(cloud: PointCloud) -> Float[np.ndarray, "n 3"]:
-    """The points."""
-    return cloud.points
 
 
 def evidence(scene: Scene, cloud: PointCloud) -> PointEvidence:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from jaxtyping import Float
 
 from recon.formats import SliceOptions
 from recon.inputs import CrossSections
@@ -52,16 +51,6 @@ def size(sections: CrossSections) -> str:
     return f"{len(sections.planes)} slices, {labels} label{'s' * (labels != 1)}"
 
 
-def vertices(sections: CrossSections) -> Float[np.ndarray, "n 3"]:
-    """Those of the contours."""
-    drawn = [
-        plane.to_world(polygon)
-        for plane in sections.planes
-        for polygon in (*(ring.vertices for ring in plane.rings), *plane.lines)
-    ]
-    return np.concatenate([np.zeros((0, 3)), *drawn])
-
-
 def evidence(scene: Scene, sections: CrossSections) -> SliceEvidence:
     """The slices as sheets, and how far their contours lie from the result."""
     from app.report_slices import SliceEvidence
@@ -89,7 +78,7 @@ def write_for_blender(sections: CrossSections, folder: Path) -> None:
         for line in plane.lines:
             points = plane.to_world(line)
             entries.append({"label": "elevation", "color": (0.45, 0.32, 0.2), "closed": False, "points": points})
-    every = vertices(sections)
+    every = sections.extent
     offset = np.round((every.min(0) + every.max(0)) / 2) if len(every) else np.zeros(3)
     for entry in entries:
         entry["points"] = np.round(entry["points"] - offset, 6).tolist()

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float
-
 from recon.formats.options import ViewOptions
 from recon.inputs import Views
 
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
 
 NAME = "views"
 OPTIONS = ViewOptions
-MOST = 0.98  # of the points count to what bounds a scene: a few stray far away
 
 
 def best_method(views: Views) -> str:
@@ -49,15 +45,6 @@ def size(views: Views) -> str:
     """How many, and of how many the cameras are not known."""
     unposed = f", {len(views.unposed)} more without a camera" if views.unposed else ""
     return f"{len(views.views)} views{unposed}"
-
-
-def vertices(views: Views) -> Float[np.ndarray, "n 3"]:
-    """The corners of the box around most of the sparse points; without such, where the cameras stand."""
-    positions = np.array([view.camera.position for view in views.views]).reshape(-1, 3)
-    known = positions if views.points is None or not len(views.points.points) else views.points.points
-    if known is positions:
-        return positions
-    return np.quantile(known, [(1 - MOST) / 2, (1 + MOST) / 2], axis=0)
 
 
 def evidence(scene: Scene, views: Views) -> ViewEvidence:

@@ -70,7 +70,7 @@ class Content:
         if self.scene.gaussians is not None and not corners and not known:
             corners.append(self.scene.frame.to_user(_most_of(self.scene.gaussians)))
         if self.input is not None and (known or not isinstance(self.input, Views) or not corners):
-            corners.append(kind_of(self.input).vertices(self.input))
+            corners.append(self.input.extent)
         points = np.concatenate([np.zeros((0, 3)), *corners])
         if not len(points):
             raise UserError(f"{self.name}: there is nothing to show in it, neither a mesh nor an input")

@@ -76,11 +76,7 @@ def _prepared(sections: CrossSections, config: LeastBendingConfig) -> tuple[Fiel
     """The work to be done, and the labels that it gives surfaces of."""
     if sections.is_terrain:
         raise UserError("--method least-bending: elevation contours have no inside; use --method height-field")
-    frame = Frame.fitting(
-        np.concatenate([plane.to_world(ring.vertices) for plane in sections.planes for ring in plane.rings]),
-        sections.unit,
-        sections.up,
-    )
+    frame = Frame.fitting(sections.extent, sections.unit, sections.up)
     shared = sections.partition and len(sections.labels) > 1
     wanted = [BACKGROUND] * shared + [label.id for label in sections.labels]
     regions = {label: [outline.in_frame(frame) for outline in outlines(sections, label)] for label in wanted}

@@ -78,19 +78,14 @@ def normalised(sections: CrossSections) -> tuple[CrossSections, Frame]:
     """
     if not any(plane.rings for plane in sections.planes):
         raise UserError("the input has no closed contour; orex needs outlines on at least two planes")
-    vertices = contour_vertices(sections)
-    extent = np.linalg.svd(vertices - vertices.mean(0), compute_uv=False)
-    if extent[2] <= 1e-9 * extent[0]:
+    vertices = sections.extent
+    spread = np.linalg.svd(vertices - vertices.mean(0), compute_uv=False)
+    if spread[2] <= 1e-9 * spread[0]:
         raise UserError("all contours lie in one plane; a solid needs outlines on at least two planes")
     frame = Frame.fitting(vertices, sections.unit, sections.up)
     frame = replace(frame, scale=MARGIN * frame.scale)
     planes = tuple(_in_frame(plane, frame) for plane in sections.planes)
     return replace(sections, contours=planes, volume=None), frame
-
-
-def contour_vertices(sections: CrossSections) -> Float64[np.ndarray, "n 3"]:
-    """All vertices of all rings."""
-    return np.concatenate([plane.to_world(ring.vertices) for plane in sections.planes for ring in plane.rings])
 
 
 def _in_frame(plane: Plane, frame: Frame) -> Plane:
@@ -116,7 +111,7 @@ class ContourSampler:
 
     def draw(self, level: Level, rng: np.random.Generator) -> Samples:
         """The points of one level."""
-        middle = contour_vertices(self.sections).mean(0)
+        middle = self.sections.extent.mean(0)
         planes = zip(self.sections.planes, self.bounds, strict=True)
         parts = [_sample_plane(plane, of_plane, level, middle, rng) for plane, of_plane in planes]
         outside = sample_surface(self.hull, OUTER_POINTS, rng).astype(np.float32)
@@ -133,7 +128,7 @@ def count_samples(sections: CrossSections, level: Level) -> int:
 def outer_hull(sections: CrossSections) -> ConvexHull:
     """The contours' convex hull moved outwards by the spacing of the planes; what is beyond it is outside."""
     spacing = plane_spacing(outlines(sections, BACKGROUND))
-    vertices = contour_vertices(sections)
+    vertices = sections.extent
     corners = vertices[ConvexHull(vertices).vertices]
     # the hull of a ball about each corner, the ball being points on a Fibonacci spiral
     turn = np.arange(DIRECTIONS) + 0.5
