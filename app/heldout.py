@@ -49,10 +49,13 @@ def _rendered(scene: Scene, views: Views) -> Iterator[tuple[View, UInt8[np.ndarr
 
 def ground_of(input: object) -> tuple[float, float, float]:
     """What lies behind the splats of a run in pictures, as methods render them: white where the photos have
-    transparency or are not at hand, else black."""
-    if isinstance(input, Views) and input.views and input.views[0].image().shape[2] == 3:
-        return BLACK
-    return WHITE
+    transparency, or masks that cut a thing out, or are not at hand, else black."""
+    from recon.gaussians.targets import are_cutouts
+
+    if not isinstance(input, Views) or not input.views or input.views[0].image().shape[2] == 4:
+        return WHITE
+    masks = [view.mask() for view in input.views if view.mask is not None]
+    return WHITE if masks and are_cutouts(masks) else BLACK
 
 
 def figures(scene: Scene, views: Views) -> dict[str, Any]:

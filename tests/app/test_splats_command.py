@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from splat_scene import BALLS, cameras_around, cut_out, write_photos_with_cameras
+from splat_scene import BALLS, WHITE, cameras_around, cut_out, views_of_balls, write_photos_with_cameras
 from test_reconstruct import ENVIRONMENT, relief
 
+from app.heldout import ground_of
 from recon.formats import read
 from recon.formats.options import ViewOptions
 from recon.formats.splats import read_splats
@@ -182,3 +184,12 @@ def test_training_that_is_killed_and_stopped_goes_on_to_the_same_splats(run: Pat
     ]
     command = [sys.executable, "-m", "app.cli", "reconstruct", "balls", *options, "--out"]
     assert_a_broken_run_leaves_the_same_bytes(command, folder, ENVIRONMENT, "scene/splats.ply")
+
+
+def test_pictures_lie_on_white_where_photos_show_a_thing_alone_and_else_on_black():
+    views = views_of_balls()
+    cut = [replace(view, mask=lambda view=view: cut_out(view.camera)[..., 3] > 127) for view in views.views]
+    passers = [replace(view, mask=lambda view=view: cut_out(view.camera)[..., 3] < 128) for view in views.views]
+    with_alpha = [replace(view, image=lambda view=view: cut_out(view.camera)) for view in views.views]
+    for of, white in ((views.views, False), (cut, True), (passers, False), (with_alpha, True)):
+        assert ground_of(replace(views, views=tuple(of))) == (WHITE if white else (0, 0, 0))
