@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from recon.fields.consensus import WITNESSES, agreeing_axes, agreeing_patches, support
-from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, nearest
+from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, median_over, nearest, nearest_left
 from recon.fields.outliers import off_sheets, scattered
 from recon.fields.quadrics import fit_patches, mean_over, principal_axes, tangents
 from recon.fields.scan_lines import without_crowded_lines
@@ -100,9 +100,11 @@ def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
         if len(unit) < FEW or not 0 < survey.stray.sum() < MOST_OUTLIERS * len(unit):
             break
         good = ~survey.stray
-        kept, unit = kept[good], unit[good]
         again = good.mean() < MERE_FEW
-        survey = _survey(unit, nearest(unit, CLOSE_SIZE)) if again else _Survey(*(values[good] for values in survey))
+        if again:
+            neighbours = nearest_left(unit, neighbours, good, CLOSE_SIZE)
+        kept, unit = kept[good], unit[good]
+        survey = _survey(unit, neighbours) if again else _Survey(*(values[good] for values in survey))
     noise, normals, spacing = float(np.median(survey.noise)), survey.normals, survey.spacing
     if noise > 0:
         unit, normals = _denoise(unit, survey)
@@ -200,7 +202,7 @@ def _without_doubt(points, axes, patches, neighbours, spacing):
 def _pooled(scale, leverage, neighbours):
     """The noise's standard deviation around each point, from residuals of patches that have spent leverage on it."""
     corrected = scale / np.sqrt(1 - leverage[:, 0])
-    return np.median(corrected[neighbours[:, :EVIDENCE_SIZE]], axis=1)
+    return median_over(corrected, neighbours[:, :EVIDENCE_SIZE])
 
 
 def _denoise(points, survey):

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 from numba import njit
 
-from recon.fields.neighbourhoods import local_spacing, nearest
+from recon.fields.neighbourhoods import local_spacing, median_over, nearest, nearest_left
 from recon.fields.quadrics import principal_axes, tangents
 
 SIZE = 32  # neighbours that gaps are seen in
@@ -48,8 +48,9 @@ def without_crowded_lines(
         apart = _wanted_distance(points[kept], neighbours)
         if not apart.any():
             break
-        kept = kept[_thinned(points[kept], neighbours, apart)]
-        neighbours = nearest(points[kept], SIZE)
+        left = _thinned(points[kept], neighbours, apart)
+        neighbours = nearest_left(points[kept], neighbours, left, SIZE)
+        kept = kept[left]
     return kept, neighbours
 
 
@@ -58,9 +59,9 @@ def _wanted_distance(
 ) -> Float64[np.ndarray, " n"]:
     """How far from others the points of lines should stand; 0 for all other points."""
     axes = principal_axes(points, neighbours, np.full(len(points), neighbours.shape[1]))
-    gap = np.median(_gaps(points, neighbours, *tangents(axes))[neighbours], axis=1)
+    gap = median_over(_gaps(points, neighbours, *tangents(axes)), neighbours)
     spacing, wider = (
-        np.median(found[neighbours], axis=1)
+        median_over(found, neighbours)
         for found in (local_spacing(points, neighbours), local_spacing(points, neighbours, SIZE - 1))
     )
     by_gap = np.where(gap > WIDEST * spacing, OF_THE_GAP * gap, 0.0)

@@ -26,10 +26,11 @@ that have been noisy keep d(x) from above, since what curvature adds to it is fa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int32, Int64
 from numba import njit, prange
 from scipy.spatial import KDTree
 
@@ -44,6 +45,8 @@ BESIDE = 1.7  # spacings along a sheet: a place with no sample nearer than this 
 LEAST_AGREEMENT = 0.3  # |cos| between the axes of samples of one sheet
 BENT = 0.1  # 1 - |sum w_i n_i| / sum w_i, from which there is a crease and no sphere
 NEIGHBOURS = 20
+BLOCK = 128  # queries that a thread takes at once
+GATHERED, COSINE, SQUARE = 8, 6, 7  # numbers kept of a sample asked: place, axis, cos^2, squared distance
 SIDEWAYS = 1.0  # how much more a step along the sheet counts than one off it, where a sheet is chosen
 
 
@@ -100,8 +103,13 @@ class SheetField:
 
     def on(self, reference: Int64[np.ndarray, "m"], queries: Float64[np.ndarray, "m 3"]) -> Local:
         """The sheet of the reference sample, seen from each query."""
-        samples = self.points, self.axes, self.spacing, self.neighbours
-        return Local(*_local(queries, reference, *samples, self.noise == 0, self.tolerance))
+        samples = self.points, self.axes, self.spacing, self._company
+        return Local(*_local(queries, reference, *samples, self.noise == 0))
+
+    @cached_property
+    def _company(self) -> Int32[np.ndarray, "n k"]:
+        """The neighbours of each sample that are of its sheet."""
+        return _companies(self.points, self.axes, self.spacing, self.neighbours, self.tolerance)
 
 
 @njit(cache=True, parallel=True)
@@ -161,68 +169,130 @@ def one_sheet(p, m, q, n, slope, gap):
 
 
 @njit(cache=True, parallel=True)
-def _local(queries, reference, points, axes, spacing, neighbours, curved, tolerance):
+def _companies(points, axes, spacing, neighbours, tolerance):
+    """The neighbours of each sample that are of its sheet, itself among them, and then -1."""
+    company = np.full(neighbours.shape, np.int32(-1))
+    for r in prange(len(points)):
+        count, gap = 0, tolerance * spacing[r]
+        for j in neighbours[r]:
+            if one_sheet(points[r], axes[r], points[j], axes[j], tolerance, gap):
+                company[r, count] = j
+                count += 1
+    return company
+
+
+@njit(cache=True, parallel=True)
+def _local(queries, reference, points, axes, spacing, company, curved):
     """d, n, foot, reference and gap of every query."""
     count = len(queries)
     distance, axis, foot = np.empty(count), np.empty((count, 3)), np.empty((count, 3))
     named, gap = np.empty(count, np.int64), np.empty(count)
-    for q in prange(count):
-        distance[q], named[q], gap[q] = _one(
-            queries[q], reference[q], points, axes, spacing, neighbours, curved, tolerance, axis[q], foot[q]
-        )
+    for block in prange((count + BLOCK - 1) // BLOCK):
+        near = np.empty((GATHERED, company.shape[1]))
+        for q in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
+            distance[q], named[q], gap[q] = _one(
+                queries[q], reference[q], points, axes, spacing, company, curved, near, axis[q], foot[q]
+            )
     return distance, axis, foot, named, gap
 
 
 @njit(cache=True)
-def _one(x, r, points, axes, spacing, neighbours, curved, tolerance, axis, foot):
-    """d, the sample nearest to the foot and how far it is; fills axis and foot."""
+def _one(x, r, points, axes, spacing, company, curved, near, axis, foot):
+    """d, the sample r whose company says it, and how far the nearest of these is from the foot; fills axis and foot.
+    The sample nearest to the foot takes the place of r, as soon as there is one and once more."""
     x0, x1, x2 = x[0], x[1], x[2]
     f0, f1, f2 = x0, x1, x2  # the running foot
     n0, n1, n2 = axes[r, 0], axes[r, 1], axes[r, 2]
-    d = 0.0
+    d, gathered, count, nearest = 0.0, np.int64(-1), 0, 0
     for k in range(PASSES):
-        p0, p1, p2 = points[r, 0], points[r, 1], points[r, 2]
-        r0, r1, r2 = axes[r, 0], axes[r, 1], axes[r, 2]
-        if r0 * n0 + r1 * n1 + r2 * n2 < 0:  # a reference that moved keeps the side
-            r0, r1, r2 = -r0, -r1, -r2
-        gap = tolerance * spacing[r]
-        narrow = -0.5 / (WIDTH * spacing[r]) ** 2
-        base = (p0 - x0) ** 2 + (p1 - x1) ** 2 + (p2 - x2) ** 2 if k == 0 else 0.0
-        weight, along = 1e-150, 0.0  # far from all samples it is the reference that counts; its square is no zero
-        s0, s1, s2 = 1e-150 * r0, 1e-150 * r1, 1e-150 * r2
-        m0, m1, m2 = 1e-150 * (f0 - p0), 1e-150 * (f1 - p1), 1e-150 * (f2 - p2)
-        closest, closest_at = np.inf, r
-        for j in neighbours[r]:
-            if not one_sheet(points[r], axes[r], points[j], axes[j], tolerance, gap):
-                continue
-            cos = axes[j, 0] * r0 + axes[j, 1] * r1 + axes[j, 2] * r2
-            square = (points[j, 0] - f0) ** 2 + (points[j, 1] - f1) ** 2 + (points[j, 2] - f2) ** 2
-            w = np.exp(max(square - base, 0.0) * narrow) * cos * cos
-            turned = w if cos > 0 else -w
-            e = axes[j, 0] * (x0 - points[j, 0]) + axes[j, 1] * (x1 - points[j, 1]) + axes[j, 2] * (x2 - points[j, 2])
-            weight += w
-            along += turned * e
-            m0 += w * (f0 - points[j, 0])
-            m1 += w * (f1 - points[j, 1])
-            m2 += w * (f2 - points[j, 2])
-            s0 += turned * axes[j, 0]
-            s1 += turned * axes[j, 1]
-            s2 += turned * axes[j, 2]
-            if square < closest:
-                closest, closest_at = square, j
+        if r != gathered:
+            count = _gather(r, n0, n1, n2, points, axes, company, near)
+            gathered = r
+        nearest = _squares(near, count, f0, f1, f2)
+        base = near[SQUARE, nearest if k > 0 else 0]  # r is the first of its company
+        weight, along, p0, p1, p2, s0, s1, s2 = _sums(near, count, base, 0.5 / (WIDTH * spacing[r]) ** 2, x0, x1, x2)
         d = along / weight
         length = np.sqrt(s0 * s0 + s1 * s1 + s2 * s2)
         n0, n1, n2 = s0 / length, s1 / length, s2 / length
         if curved:
             ahead = (x0 - f0) * n0 + (x1 - f1) * n1 + (x2 - f2) * n2
-            d += _curvature(d, ahead, length / weight, (m0 * n0 + m1 * n1 + m2 * n2) / weight)
+            chord = (f0 - p0 / weight) * n0 + (f1 - p1 / weight) * n1 + (f2 - p2 / weight) * n2
+            d += _curvature(d, ahead, length / weight, chord)
         f0, f1, f2 = x0 - d * n0, x1 - d * n1, x2 - d * n2
+        if k == 0:
+            nearest = _squares(near, count, f0, f1, f2)
         if k < PASSES - 1:
-            r = closest_at if k > 0 else _nearest(points, axes, neighbours[r], r, f0, f1, f2, gap, tolerance)
+            r = company[r, nearest]
     axis[0], axis[1], axis[2] = n0, n1, n2
     foot[0], foot[1], foot[2] = f0, f1, f2
-    square = (points[closest_at, 0] - f0) ** 2 + (points[closest_at, 1] - f1) ** 2 + (points[closest_at, 2] - f2) ** 2
-    return d, r, np.sqrt(square) / spacing[closest_at]
+    a, b, c = near[0, nearest] - f0, near[1, nearest] - f1, near[2, nearest] - f2
+    return d, r, np.sqrt(a * a + b * b + c * c) / spacing[company[r, nearest]]
+
+
+@njit(cache=True)
+def _gather(r, n0, n1, n2, points, axes, company, near):
+    """Places of r's company, axes turned to agree with r's, which is on the side of n, and the squares of their
+    cosines; gives how many these are."""
+    r0, r1, r2 = axes[r, 0], axes[r, 1], axes[r, 2]
+    if r0 * n0 + r1 * n1 + r2 * n2 < 0:
+        r0, r1, r2 = -r0, -r1, -r2
+    count = 0
+    for j in company[r]:
+        if j < 0:
+            break
+        cosine = axes[j, 0] * r0 + axes[j, 1] * r1 + axes[j, 2] * r2
+        sign = 1.0 if cosine > 0 else -1.0
+        for k in range(3):
+            near[k, count] = points[j, k]
+            near[3 + k, count] = sign * axes[j, k]
+        near[COSINE, count] = cosine * cosine
+        count += 1
+    return count
+
+
+@njit(cache=True, fastmath=True)
+def _squares(near, count, f0, f1, f2):
+    """Fills in the squared distances from the foot; gives which is the least."""
+    least = np.inf
+    for j in range(count):
+        a, b, c = near[0, j] - f0, near[1, j] - f1, near[2, j] - f2
+        square = a * a + b * b + c * c
+        near[SQUARE, j] = square
+        least = min(least, square)
+    for j in range(count):
+        if near[SQUARE, j] == least:
+            return j
+    return 0
+
+
+@njit(cache=True, fastmath=True)
+def _sums(near, count, base, narrow, x0, x1, x2):
+    """Sums of w, w n . (x - p), w p and w n over the company.
+
+    w is the Gaussian over its value at the distance sqrt(base), and 1 for all that is nearer: far from all samples the
+    nearest counts. exp(t) is exp(t / 64)^64, by a series; below t = -40 it stays as it is there. Without branches the
+    loop is done several samples at a time.
+    """
+    weight = along = p0 = p1 = p2 = s0 = s1 = s2 = 0.0
+    for j in range(count):
+        t = min(max((base - near[SQUARE, j]) * narrow, -40.0), 0.0) / 64
+        w = 1 + t * (1 + t / 2 * (1 + t / 3 * (1 + t / 4 * (1 + t / 5 * (1 + t / 6)))))
+        w *= w
+        w *= w
+        w *= w
+        w *= w
+        w *= w
+        w *= w
+        w *= near[COSINE, j]
+        weight += w
+        along += w * (near[3, j] * (x0 - near[0, j]) + near[4, j] * (x1 - near[1, j]) + near[5, j] * (x2 - near[2, j]))
+        p0 += w * near[0, j]
+        p1 += w * near[1, j]
+        p2 += w * near[2, j]
+        s0 += w * near[3, j]
+        s1 += w * near[4, j]
+        s2 += w * near[5, j]
+    return weight, along, p0, p1, p2, s0, s1, s2
 
 
 @njit(cache=True)
@@ -231,16 +301,3 @@ def _curvature(d, ahead, together, chord):
     mean of n . (foot - p_i)."""
     smooth = max(0.0, 1 - (1 - together) / BENT)
     return smooth * (ahead * (2 - together) + chord - d) / 2
-
-
-@njit(cache=True)
-def _nearest(points, axes, neighbours, r, f0, f1, f2, gap, tolerance):
-    """The neighbour of r on its sheet that is nearest to the foot."""
-    closest, closest_at = np.inf, r
-    for j in neighbours:
-        if not one_sheet(points[r], axes[r], points[j], axes[j], tolerance, gap):
-            continue
-        square = (points[j, 0] - f0) ** 2 + (points[j, 1] - f1) ** 2 + (points[j, 2] - f2) ** 2
-        if square < closest:
-            closest, closest_at = square, j
-    return closest_at

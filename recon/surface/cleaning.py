@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 
@@ -28,7 +28,9 @@ def without_bad_faces(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     faces = faces[(faces != np.roll(faces, 1, 1)).all(1)]
     turned = np.take_along_axis(faces, (faces.argmin(1)[:, None] + np.arange(3)) % 3, 1)
     facing = np.where(turned[:, 1] < turned[:, 2], 1, -1)
-    _, group = np.unique(np.sort(faces, 1), axis=0, return_inverse=True)
+    low, middle, high = np.sort(faces, 1).T
+    _, pair = np.unique(low * len(mesh.vertices) + middle, return_inverse=True)
+    _, group = np.unique(pair * len(mesh.vertices) + high, return_inverse=True)
     surplus = np.bincount(group, facing)[group]  # of faces with the same vertices that face one way
     keep = facing * surplus > 0
     _, first = np.unique(np.where(keep, group, -1), return_index=True)
@@ -62,10 +64,10 @@ def split_non_manifold(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     topology = Topology(faces, len(vertices))
     crowded = np.flatnonzero(topology.faces_of_edge > 2)
     sides = _sides_of(topology, crowded)
-    pairs = [_paired(topology, vertices, group) for group in sides]
+    first = np.cumsum(topology.faces_of_edge[crowded]) - topology.faces_of_edge[crowded]
     outside = np.zeros(len(crowded), bool)
     while True:
-        fan = fans(faces, np.concatenate([topology.pairs, *pairs]))
+        fan = fans(faces, np.concatenate([topology.pairs, _paired(topology, vertices, sides, crowded, outside)]))
         split = Topology(fan.reshape(-1, 3), int(fan.max(initial=-1)) + 1)
         # An edge that both its sheets still share, as they run into one fan at both ends, is paired the other way.
         joined = np.flatnonzero(split.faces_of_edge[split.edge_of_side] > 2)
@@ -73,8 +75,7 @@ def split_non_manifold(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
         if not len(shared):
             _, corner = np.unique(fan, return_index=True)
             return _mesh(vertices[faces.ravel()[corner]], fan.reshape(-1, 3))
-        for n in shared[_one_a_cluster(topology, [sides[n][0] for n in shared])]:
-            outside[n], pairs[n] = True, _paired(topology, vertices, sides[n], between_outside=True)
+        outside[shared[_one_a_cluster(topology, sides[first[shared]])]] = True
 
 
 def simplified(mesh: trimesh.Trimesh, face_count: int) -> Simplified:
@@ -140,38 +141,41 @@ def without_holes(mesh: trimesh.Trimesh, most_edges: int = 100) -> trimesh.Trime
     return _mesh(np.concatenate([vertices, centers]), np.concatenate([faces, caps]))
 
 
-def _sides_of(topology: Topology, edges: Int64[np.ndarray, " e"]) -> list[Int64[np.ndarray, " k"]]:
-    """The sides of each of the edges, which ascend."""
+def _sides_of(topology: Topology, edges: Int64[np.ndarray, " e"]) -> Int64[np.ndarray, " s"]:
+    """The sides of the edges, which ascend, edge by edge."""
     sides = np.flatnonzero(np.isin(topology.edge_of_side, edges))
-    sides = sides[np.argsort(topology.edge_of_side[sides], kind="stable")]
-    return np.split(sides, np.cumsum(topology.faces_of_edge[edges]))[:-1]
+    return sides[np.argsort(topology.edge_of_side[sides], kind="stable")]
 
 
 def _paired(
     topology: Topology,
     vertices: Float64[np.ndarray, "v 3"],
-    sides: Int64[np.ndarray, " k"],
-    between_outside: bool = False,
+    sides: Int64[np.ndarray, " s"],
+    edges: Int64[np.ndarray, " e"],
+    between_outside: Bool[np.ndarray, " e"],
 ) -> Int64[np.ndarray, "p 2"]:
-    """Pairs of the sides of one edge: neighbours around it with the inside (or the outside) between them."""
+    """Pairs of the sides of each of the edges: neighbours around it with the inside (or the outside) between them."""
+    edge = np.searchsorted(edges, topology.edge_of_side[sides])
     face, n = sides // 3, sides % 3
     start, end, apex = (topology.faces[face, (n + m) % 3] for m in range(3))
-    low, high = min(start[0], end[0]), max(start[0], end[0])
+    low, high = np.minimum(start, end), np.maximum(start, end)
     along = vertices[high] - vertices[low]
-    u = np.cross(along, np.eye(3)[np.abs(along).argmin()])
-    v = np.cross(along, u) / max(np.linalg.norm(along), 1e-300)
+    u = np.cross(along, np.eye(3)[np.abs(along).argmin(1)])
+    v = np.cross(along, u) / np.maximum(np.linalg.norm(along, axis=1), 1e-300)[:, None]
     towards = vertices[apex] - vertices[low]
-    order = np.argsort(np.arctan2(towards @ v, towards @ u))
+    order = np.lexsort((np.arctan2((towards * v).sum(1), (towards * u).sum(1)), edge))
     # A face that runs from low to high has the inside at smaller angles, one that runs back at larger ones.
-    upward = (start == low)[order] != between_outside
-    opens = ~upward & np.roll(upward, -1)
-    return np.stack([sides[order][opens], sides[np.roll(order, -1)][opens]], 1)
+    upward = (start == low)[order] != between_outside[edge]
+    last = np.r_[edge[1:] != edge[:-1], True]  # of the sides at an edge; the first ones follow it
+    following = np.where(last, np.searchsorted(edge, edge), np.arange(len(edge)) + 1)
+    opens = ~upward & upward[following]
+    return np.stack([sides[order][opens], sides[order][following][opens]], 1)
 
 
-def _one_a_cluster(topology: Topology, sides: list[int]) -> Int64[np.ndarray, " c"]:
+def _one_a_cluster(topology: Topology, sides: Int64[np.ndarray, " s"]) -> Int64[np.ndarray, " c"]:
     """The first of each set of sides that hang together by common vertices: what is done to one does not matter to
     those of other sets."""
-    face, n = np.array(sides) // 3, np.array(sides) % 3
+    face, n = sides // 3, sides % 3
     start, end = topology.faces[face, n], topology.faces[face, (n + 1) % 3]
     count = topology.vertex_count
     cluster = connected_components(csr_array((np.ones(len(sides)), (start, end)), (count, count)), directed=False)[1]
