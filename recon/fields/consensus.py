@@ -4,8 +4,16 @@ Where sheets stand about a spacing apart, or meet in an edge, half of a point's 
 patch fitted to all of them lies across both. In a cloud without noise a sheet passes through its points, so the plane
 is sought among those through the point and two of its nearest neighbours: the one from which the neighbours' distances,
 each counted up to a tolerance, are least (MSAC, Torr and Zisserman 2000, over all pairs in place of random ones). A
-quadric patch is then fitted to what is near that plane. Planes that lie across both sheets all the same are found by
-the axes of the points near them, which are others (`support`), and sought again with those axes known.
+quadric patch is then fitted to what is near that plane.
+
+A plane that lies across both sheets may still be near to more neighbours than the right one, but those have other axes.
+Once most axes are right, one that the neighbours do not confirm is replaced by one of theirs, that which they confirm
+best (`confirmed_axes`). The axis n at p is confirmed by a neighbour q to the degree of
+
+    (1 - off^2 / tolerance^2) (n . n_q)^2 (1 - .7 |q - p|^2 / the farthest's),   off = (q - p) . (n + n_q) / 2,
+
+with n_q turned to agree with n: on an arc of a circle, however strong the bend, the chord does not leave the sheet.
+Along the same arc the axis n_q is carried to p: mirrored at the plane between the two.
 """
 
 from __future__ import annotations
@@ -21,63 +29,40 @@ PAIRED = 12  # nearest neighbours that planes are made of
 PLANE_TOLERANCE, PATCH_TOLERANCE = 0.25, 0.5  # spacings
 ITERATIONS = 3
 WITNESSES = 15
-AROUND = 7  # numbers kept of a neighbour: offset, nearness, axis
+AROUND = 4  # numbers kept of a neighbour: offset and nearness
 STEEPEST = 1e15  # whose square is a number in single precision
+DISTANCE_COUNTS = 0.7  # of a neighbour's weight is lost by the farthest
+DOUBTFUL = 0.5  # of the neighbours' weight confirms an axis: less calls for a better one,
+BETTER = 1.5  # confirmed by so many times as much
 
 
 @njit(cache=True)
-def agreeing_axes(points, axes, neighbours, spacing, which, known):
-    """A copy of the axes (n, 3) in which the points `which` have that of the plane that most neighbours agree on.
-
-    If the axes are `known`, a neighbour counts by the square of the cosine between its axis and the plane's.
-    """
+def agreeing_axes(points, axes, neighbours, spacing, which):
+    """A copy of the axes (n, 3) in which the points `which` have that of the plane that most neighbours agree on."""
     agreeing = axes.copy()
     around = np.empty((AROUND, neighbours.shape[1] - 1), np.float32)
     for i in which:
         last = neighbours[i, -1]
         farthest = math.sqrt(((points[last] - points[i]) ** 2).sum()) + 1e-300
         for j in range(around.shape[1]):
-            q = neighbours[i, j + 1]
             square = 0.0
             for k in range(3):
-                step = (points[q, k] - points[i, k]) / farthest
+                step = (points[neighbours[i, j + 1], k] - points[i, k]) / farthest
                 square += step * step
                 around[k, j] = step
-                around[4 + k, j] = axes[q, k]
-            around[3, j] = 1 - 0.7 * square
+            around[3, j] = 1 - DISTANCE_COUNTS * square
         steepness = min(farthest / (PLANE_TOLERANCE * spacing[i] + 1e-300), STEEPEST)
-        _agree(around, known, np.float32(steepness), agreeing[i])
+        _agree(around, np.float32(steepness), agreeing[i])
     return agreeing
 
 
-@njit(cache=True)
-def support(points, axes, neighbours, spacing, which):
-    """How far the neighbours that lie on the planes of the points `which` confirm them (k,): the mean square of the
-    cosine between the plane's axis and theirs. It is low for a plane across two sheets, with points of both near it."""
-    found = np.empty(len(which))
-    for row in range(len(which)):
-        i = which[row]
-        inverse = 1 / (PLANE_TOLERANCE * spacing[i]) ** 2
-        total, near = 0.0, 1e-300
-        for j in neighbours[i, 1:]:
-            distance = cosine = 0.0
-            for k in range(3):
-                distance += (points[j, k] - points[i, k]) * axes[i, k]
-                cosine += axes[j, k] * axes[i, k]
-            weight = max(0.0, 1 - distance * distance * inverse)
-            near += weight
-            total += weight * cosine * cosine
-        found[row] = total / near
-    return found
-
-
 @njit(cache=True, fastmath=True)
-def _agree(around, known, steepness, axis):
+def _agree(around, steepness, axis):
     """Writes the unit normal of the best plane through the origin and two of the nearest offsets.
 
-    `around` are the offsets of the neighbours in the farthest one's distance, how near they are, and their axes, which
-    count if they are known; `steepness` is that distance in tolerances. Single precision is enough to choose by, and
-    so short a loop without branches is done eight neighbours at a time.
+    `around` are the offsets of the neighbours in the farthest one's distance, and how near they are; `steepness` is
+    that distance in tolerances. Single precision is enough to choose by, and so short a loop without branches is done
+    eight neighbours at a time.
     """
     most = np.float32(-1)
     for a in range(min(PAIRED, around.shape[1])):
@@ -90,7 +75,7 @@ def _agree(around, known, steepness, axis):
                 continue  # nearly on one line with the point
             scale = np.float32(1) / np.sqrt(square)
             x, y, z = x * scale, y * scale, z * scale
-            agreement = _with_axes(around, x, y, z, steepness) if known else _near_plane(around, x, y, z, steepness)
+            agreement = _near_plane(around, x, y, z, steepness)
             if agreement > most:
                 most = agreement
                 axis[0], axis[1], axis[2] = x, y, z
@@ -106,15 +91,57 @@ def _near_plane(around, x, y, z, steepness):
     return total
 
 
-@njit(cache=True, fastmath=True)
-def _with_axes(around, x, y, z, steepness):
-    """The same, each counted by the square of the cosine between its axis and the plane's."""
-    total = np.float32(0)
-    for j in range(around.shape[1]):
-        off = (around[0, j] * x + around[1, j] * y + around[2, j] * z) * steepness
-        cosine = around[4, j] * x + around[5, j] * y + around[6, j] * z
-        total += around[3, j] * max(np.float32(0), np.float32(1) - off * off) * cosine * cosine
-    return total
+@njit(cache=True)
+def confirmed_axes(points, axes, neighbours, spacing):
+    """A copy of the axes (n, 3) in which those that the neighbours do not confirm are replaced by one that they do, if
+    there is such among theirs; and which were replaced."""
+    confirmed, replaced = axes.copy(), np.zeros(len(axes), np.bool_)
+    axis = np.empty(3)
+    for i in range(len(points)):
+        near = neighbours[i, 1:]
+        share = _confirmed(points, axes, near, i, axes[i], spacing[i])
+        if share > DOUBTFUL:
+            continue
+        most = BETTER * share
+        for j in near:
+            _carry(axes[j], points[j] - points[i], axis)
+            share = _confirmed(points, axes, near, i, axis, spacing[i])
+            if share > most:
+                most, replaced[i] = share, True
+                confirmed[i] = axis
+    return confirmed, np.flatnonzero(replaced)
+
+
+@njit(cache=True)
+def _carry(axis, chord, carried):
+    """Writes the axis at one end of a chord as it is at the other: mirrored at the plane between the ends."""
+    along, square = 0.0, 1e-300
+    for k in range(3):
+        along += axis[k] * chord[k]
+        square += chord[k] * chord[k]
+    for k in range(3):
+        carried[k] = axis[k] - 2 * along / square * chord[k]
+
+
+@njit(cache=True)
+def _confirmed(points, axes, near, i, axis, spacing):
+    """The share of the weight of the neighbours `near` that confirms the axis at point i."""
+    steepness = 1 / (PLANE_TOLERANCE * spacing + 1e-300)
+    farthest = ((points[near[-1]] - points[i]) ** 2).sum() + 1e-300
+    total, weight = 0.0, 1e-300
+    for j in near:
+        along = along_other = cosine = square = 0.0
+        for k in range(3):
+            step = points[j, k] - points[i, k]
+            along += step * axis[k]
+            along_other += step * axes[j, k]
+            cosine += axes[j, k] * axis[k]
+            square += step * step
+        off = (along + math.copysign(1.0, cosine) * along_other) / 2 * steepness
+        nearness = 1 - DISTANCE_COUNTS * square / farthest
+        weight += nearness
+        total += nearness * max(0.0, 1 - off * off) * cosine * cosine
+    return total / weight
 
 
 @njit(cache=True)

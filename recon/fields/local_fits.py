@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from recon.fields.consensus import WITNESSES, agreeing_axes, agreeing_patches, support
+from recon.fields.consensus import WITNESSES, agreeing_axes, agreeing_patches, confirmed_axes
 from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, median_over, nearest, nearest_left
 from recon.fields.outliers import off_sheets, scattered
 from recon.fields.quadrics import fit_patches, mean_over, principal_axes, tangents
@@ -41,8 +41,7 @@ LEAST_NOISE = 0.055  # in spacings: below this, a cloud has no noise; the roughe
 NOISE_QUANTILE = 0.10  # of the points, by their roughness: edges and close sheets are rough without noise
 
 NOISE_SAMPLE = 2000
-ROUNDS_OF_DOUBT = 2
-DOUBTFUL, CONFIRMED = 0.7, 0.95  # support of a plane by the points near it, below and above
+ROUNDS_OF_DOUBT = 3
 EXPLAINED = 0.15  # of the roughness is left by a sheet that explains its neighbours
 
 PILOT_SIZE = 60  # neighbours from which the noise around a point is estimated
@@ -164,7 +163,7 @@ def _is_noisy(points, axes, neighbours, spacing, roughness):
     rough = scatter > ROUGH
     if neighbours.shape[1] > WITNESSES and rough.any():
         which = sample[rough]
-        agreeing = agreeing_axes(points, axes, neighbours, spacing, which, False)
+        agreeing = agreeing_axes(points, axes, neighbours, spacing, which)
         _, distances = agreeing_patches(points, agreeing, neighbours, spacing, which)
         # of normal ones, 7 of 15 are within 2 / 3 of a standard deviation
         scatter[rough] = 1.5 * distances[:, WITNESSES // 2 - 1] / spacing[which]
@@ -176,7 +175,7 @@ def _with_close_sheets(points, axes, patches, neighbours, spacing, roughness):
     rough = np.flatnonzero(roughness > ROUGH)
     if neighbours.shape[1] <= WITNESSES or len(rough) == 0:
         return axes, patches
-    agreeing = agreeing_axes(points, axes, neighbours, spacing, rough, False)
+    agreeing = agreeing_axes(points, axes, neighbours, spacing, rough)
     fits, distances = agreeing_patches(points, agreeing, neighbours, spacing, rough)
     explained = distances[:, WITNESSES // 3 - 1] < EXPLAINED * roughness[rough] * spacing[rough]
     axes, patches = axes.copy(), patches.copy()
@@ -186,16 +185,12 @@ def _with_close_sheets(points, axes, patches, neighbours, spacing, roughness):
 
 
 def _without_doubt(points, axes, patches, neighbours, spacing):
-    """Axes and patches, replaced (in place) where the points near a plane contradict it and confirm another one."""
-    everyone = np.arange(len(points))
+    """Axes and patches, replaced (in place) where the neighbours' axes contradict them and confirm another one."""
     for _ in range(ROUNDS_OF_DOUBT):
         normals = _moved(points, axes, patches)[1]
-        which = np.flatnonzero(support(points, normals, neighbours, spacing, everyone) < DOUBTFUL)
-        agreeing = agreeing_axes(points, normals, neighbours, spacing, which, True)
-        fits, _ = agreeing_patches(points, agreeing, neighbours, spacing, which)
-        better = support(points, agreeing, neighbours, spacing, which) > CONFIRMED
-        axes[which[better]] = agreeing[which[better]]
-        patches[which[better]] = fits[better]
+        confirmed, which = confirmed_axes(points, normals, neighbours, spacing)
+        fits, _ = agreeing_patches(points, confirmed, neighbours, spacing, which)
+        axes[which], patches[which] = confirmed[which], fits
     return axes, patches
 
 
