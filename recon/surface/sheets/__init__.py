@@ -18,11 +18,12 @@ from recon.surface.cleaning import split_non_manifold, without_bad_faces
 from recon.surface.orientation import oriented
 from recon.surface.sheets.borders import (
     Mesh,
+    at_openings,
     border_measure,
     compact,
     links_of,
+    slits,
     trimmed,
-    true_holes,
     with_even_borders,
     with_gaps_filled,
     without_crumbs,
@@ -80,8 +81,7 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     mesh = _manifold(with_creases(_on_sheets(mesh, field, lattice.step), field))
     measure = border_measure(mesh, field)
     mesh = with_cracks_closed(mesh, measure, tile.undisturbed)
-    holes = true_holes(mesh, measure, field)
-    mesh = trimmed(mesh, np.where(holes, measure, np.minimum(measure, 0.99)))
+    mesh = trimmed(mesh, at_openings(mesh, measure, field))
     mesh = without_crumbs(mesh, field)
     mesh = with_even_borders(with_gaps_filled(_manifold(mesh), field, tile.undisturbed))
     return Surface(piece_in(tile, mesh), False, why)
@@ -162,8 +162,9 @@ def _is_closed(lattice: Lattice, found: Crossings, field: SheetField, tile: Tile
     if not len(mesh.faces) or tile.owns(mesh.vertices[border]).any():
         return False, "it has borders"
     mesh = _on_sheets(mesh, field, lattice.step)
-    holes = true_holes(mesh, border_measure(mesh, field, by_density=False), field, by_area=True)
-    if (holes & tile.owns(mesh.vertices)).any():
+    measure = border_measure(mesh, field, by_density=False)
+    openings = (at_openings(mesh, measure, field) > 1) | slits(mesh, measure, field)
+    if (openings & tile.owns(mesh.vertices)).any():
         return False, "it has an opening larger than a gap between random samples"
     return True, "there are samples all over it, with no opening larger than a gap between random samples"
 

@@ -100,6 +100,21 @@ def test_holes_of_ten_spacings_are_kept_and_random_gaps_filled(seed):
     assert sorted(boundary_of(mesh).lengths) == pytest.approx(3 * [2 * np.pi * radius] + [2 * np.pi], rel=0.2)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_holes_seven_spacings_wide_are_kept_in_noise_of_more_than_a_spacing(seed):
+    rng, count = np.random.default_rng(seed), 15_000
+    spacing = 2 / np.sqrt(count)  # of points in a square of side 2
+    radius, noise = 3.6 * spacing, 1.2 * spacing
+    centers = 0.25 * np.stack(np.meshgrid([-2, -1, 0, 1, 2], [-2, -1, 0, 1, 2]), -1).reshape(-1, 2)
+    flat = rng.uniform(-1, 1, (count, 2))
+    flat = flat[(np.linalg.norm(flat[:, None] - centers, axis=-1) > radius).all(1)]
+    points = np.c_[flat, np.zeros(len(flat))] + noise * rng.standard_normal((len(flat), 3))
+    middles = np.array([loop.mean(axis=(0, 1))[:2] for loop in boundary_of(reconstructed(points)).loops[1:]])
+    at = np.linalg.norm(middles[:, None] - centers, axis=-1) < 0.6 * radius
+    assert at.any(0).sum() >= 20, f"{at.any(0).sum()} of 25 holes"
+    assert (~at.any(1)).sum() <= 2, "loops where there is no hole, or around two holes"
+
+
 def side_by_side(gap: float) -> list[Shape]:
     """Pairs of sheets so many spacings apart."""
     flat = clouds.parallel_sheets(gap * clouds.parallel_sheets(1.0).spacing(COUNT))
