@@ -7,8 +7,8 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numba import njit
-from scipy.spatial import KDTree
 
+from recon.fields.point_tree import PointTree
 from recon.morton import morton_codes
 
 CHUNK = 100_000  # queries answered at once: bounds the memory that their distances take
@@ -25,9 +25,10 @@ def distinct_along_curve(points: Float64[np.ndarray, "n 3"]) -> Int64[np.ndarray
     return order[np.r_[True, (ordered[1:] != ordered[:-1]).any(1)]]
 
 
-def nearest(points: Float64[np.ndarray, "n 3"], size: int) -> Int32[np.ndarray, "n k"]:
-    """The `size` nearest neighbours of every point (or all points, if there are fewer), itself the first."""
-    return _nearest_to(points, points, size)
+def nearest(points: Float64[np.ndarray, "n 3"], size: int, tree: PointTree | None = None) -> Int32[np.ndarray, "n k"]:
+    """The `size` nearest neighbours of every point (or all points, if there are fewer), itself the first; the points'
+    tree is grown unless it stands already."""
+    return _nearest_to(points, tree or PointTree(points), min(size, len(points)))
 
 
 def nearest_left(
@@ -39,20 +40,18 @@ def nearest_left(
     """The same of the points that are kept, among them, from the neighbours that they had before: those that were left
     too few are asked again."""
     left = points[kept]
-    found, lacking = _left(neighbours, kept, min(size, len(left)))
-    found[lacking] = _nearest_to(left[lacking], left, size)
+    size = min(size, len(left))
+    found, lacking = _left(neighbours, kept, size)
+    if lacking.any():
+        found[lacking] = _nearest_to(left[lacking], PointTree(left), size)
     return found
 
 
-def _nearest_to(
-    places: Float64[np.ndarray, "m 3"], points: Float64[np.ndarray, "n 3"], size: int
-) -> Int32[np.ndarray, "m k"]:
-    tree = KDTree(points, leafsize=24, balanced_tree=False)
-    size = min(size, len(points))
+def _nearest_to(places: Float64[np.ndarray, "m 3"], tree: PointTree, size: int) -> Int32[np.ndarray, "m k"]:
     neighbours = np.empty((len(places), size), np.int32)
     for start in range(0, len(places), CHUNK):
         found = tree.query(places[start : start + CHUNK], size)[1]
-        neighbours[start : start + CHUNK] = np.reshape(found, (-1, size))
+        neighbours[start : start + CHUNK] = found.reshape(-1, size)
     return neighbours
 
 

@@ -32,10 +32,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 from numba import njit, prange
-from scipy.spatial import KDTree
 
 from recon.fields.local_fits import Sheets
-from recon.fields.neighbourhoods import distinct_along_curve
+from recon.fields.neighbourhoods import distinct_along_curve, nearest
+from recon.fields.point_tree import PointTree
 
 WIDTH = 0.7  # of the Gaussian, in spacings
 PASSES = 3
@@ -70,8 +70,8 @@ class SheetField:
     points: Float64[np.ndarray, "n 3"]
     axes: Float64[np.ndarray, "n 3"]
     spacing: Float64[np.ndarray, "n"]
-    neighbours: Int64[np.ndarray, "n k"]
-    tree: KDTree
+    neighbours: Int32[np.ndarray, "n k"]
+    tree: PointTree
     noise: float = 0.0
 
     @classmethod
@@ -79,9 +79,9 @@ class SheetField:
         """The field of a cloud's sheets, sorted along a curve so that neighbours are near in memory as well."""
         order = distinct_along_curve(sheets.points)
         points = sheets.points[order]
-        tree = KDTree(points)
-        _, neighbours = tree.query(points, min(NEIGHBOURS, len(points)))
-        return cls(points, sheets.normals[order], sheets.spacing[order], np.asarray(neighbours), tree, sheets.noise)
+        tree = PointTree(points)
+        neighbours = nearest(points, NEIGHBOURS, tree)
+        return cls(points, sheets.normals[order], sheets.spacing[order], neighbours, tree, sheets.noise)
 
     @property
     def tolerance(self) -> float:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.spatial import KDTree
 
 from recon.fields.local_fits import fit_sheets
-from recon.fields.neighbourhoods import distinct_along_curve, local_spacing
+from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, nearest
+from recon.fields.point_tree import PointTree
 from recon.fields.sheet_field import NEIGHBOURS, Local, SheetField
 from recon.methods.levelset_udf.field import DistanceField
 from recon.methods.levelset_udf.upsampling import directions, pulled
@@ -51,8 +51,8 @@ class NetworkSheets(SheetField):
         """The sheets of a network through points on its zero set."""
         order = distinct_along_curve(points)
         points, axes = points[order], axes[order]
-        tree = KDTree(points)
-        neighbours = np.asarray(tree.query(points, min(NEIGHBOURS, len(points)))[1])
+        tree = PointTree(points)
+        neighbours = nearest(points, NEIGHBOURS, tree)
         return cls(points, axes, local_spacing(points, neighbours), neighbours, tree, network=network)
 
     def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:

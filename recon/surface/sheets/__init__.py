@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from recon.fields.sheet_field import SheetField
 from recon.surface.cleaning import split_non_manifold, without_bad_faces
@@ -44,6 +44,7 @@ CLOSED_REACH = 8.0
 CLOSED_ROUNDS = 6  # how often the lattice is extended at most, to where a closed surface goes
 OFF_GRID = np.array([2.37, 2.41, 2.29])  # steps below the samples: corners are off planes parallel to the axes
 ONE_SIDED = 0.5  # spacings from a sample to the middle of its neighbours: more is beside a border or a gap
+MOST_SIDES = 8  # of a border, at most, for want of one polygon
 FARTHEST_MOVE = 0.9  # steps that a vertex is moved onto the sheet at most
 
 
@@ -71,13 +72,13 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     start = lattice, answers(lattice, field)
     why = "that was asked for"
     if closed is None:
-        closed, why = _is_closed(*_crossed(*start, field, tile.undisturbed, True, TRIAL_REACH, 1), field, tile)
+        closed, why = _is_closed(*start, field, tile)
     if closed:
         mesh = polygons(*_crossed(*start, field, tile.undisturbed, True, CLOSED_REACH, CLOSED_ROUNDS))
         mesh = _parted(with_creases(_on_sheets(mesh, field, lattice.step), field))
         mesh = without_crumbs(with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True), field)
         return Surface(_outward(piece_in(tile, mesh)), True, why)
-    mesh = polygons(*_crossed(*start, field, tile.undisturbed, False, REACH, 1))
+    mesh = polygons(*_crossed(*start, field, tile.undisturbed, False, REACH, 0))
     mesh = _manifold(with_creases(_on_sheets(mesh, field, lattice.step), field))
     measure = border_measure(mesh, field)
     mesh = with_cracks_closed(mesh, measure, tile.undisturbed)
@@ -115,13 +116,18 @@ def _crossed(
     """The crossings, and the lattice extended until there are leaves around all of them, or so many times."""
     found = decided(lattice, with_sides(given, lattice, field, within, closed), closed, reach)
     for _ in range(rounds):
-        bare = (lattice.edge_cells[found.edge] < 0).any(1)
+        bare = _without_leaves(lattice, found)
         if not bare.any():
             break
         larger = extended(lattice, np.unique(found.edge[bare]))
         lattice, given = larger, answers_again(larger, field, lattice, given)
         found = decided(lattice, with_sides(given, lattice, field, within, closed), closed, reach)
     return lattice, found
+
+
+def _without_leaves(lattice: Lattice, found: Crossings) -> Bool[np.ndarray, " m"]:
+    """Which crossings have no leaf on some side, and so no polygon around them."""
+    return np.any(lattice.edge_cells[found.edge] < 0, axis=1)
 
 
 def _on_sheets(mesh: Mesh, field: SheetField, step: float) -> Mesh:
@@ -155,11 +161,19 @@ def _parted(mesh: Mesh) -> Mesh:
     return _parted(Mesh(np.asarray(split.vertices), np.delete(topology.faces, crowded[one] // 3, axis=0)))
 
 
-def _is_closed(lattice: Lattice, found: Crossings, field: SheetField, tile: Tile) -> tuple[bool, str]:
+def _is_closed(lattice: Lattice, given: Answers, field: SheetField, tile: Tile) -> tuple[bool, str]:
     """Whether the surface that changes sides everywhere lies nowhere in the tile that samples are missing."""
-    mesh = without_crumbs(with_gaps_filled(polygons(lattice, found), field, tile.undisturbed), field)
-    border = mesh.faces.ravel()[Topology(mesh.faces, len(mesh.vertices)).boundary_sides]
-    if not len(mesh.faces) or tile.owns(mesh.vertices[border]).any():
+    for rounds in (0, 1):
+        around, found = _crossed(lattice, given, field, tile.undisturbed, True, TRIAL_REACH, rounds)
+        mesh = without_crumbs(with_gaps_filled(polygons(around, found), field, tile.undisturbed), field)
+        sides = Topology(mesh.faces, len(mesh.vertices)).boundary_sides
+        border = tile.owns(mesh.vertices[mesh.faces.ravel()[sides]]).sum()
+        bare = _without_leaves(around, found).sum()
+        if not len(mesh.faces) or border > MOST_SIDES * bare:
+            return False, "it has borders"
+        if not bare:
+            break
+    if border:
         return False, "it has borders"
     mesh = _on_sheets(mesh, field, lattice.step)
     measure = border_measure(mesh, field, by_density=False)

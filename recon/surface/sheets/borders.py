@@ -200,8 +200,9 @@ def _empty_discs(
 def _is_surrounded(center: Float64[np.ndarray, "3"], radius: float, field: SheetField) -> bool:
     """Whether samples stand on all sides of a disc: seen from its centre, in the plane that they are nearest to, no two
     neighbouring ones are more than a third of a turn apart."""
-    offsets = field.points[field.tree.query_ball_point(center, RING * radius)] - center
-    offsets = offsets[np.linalg.norm(offsets, axis=1) > radius]
+    offsets = field.points - center
+    distance = np.linalg.norm(offsets, axis=1)
+    offsets = offsets[(distance > radius) & (distance <= RING * radius)]
     plane = np.linalg.eigh(offsets.T @ offsets)[1][:, 1:]
     along, across = (offsets @ plane).T
     angles = np.sort(np.arctan2(across, along))
@@ -285,7 +286,7 @@ def _emptiest_discs(
     emptiest, radii = np.full(len(places), -1.0), np.zeros(len(places))
     for radius in DISCS:
         expected = np.pi * radius**2
-        count = np.asarray(field.tree.query_ball_point(places, radius * spacing, return_length=True), float)
+        count = field.tree.count(places, radius * spacing).astype(float)
         count = np.minimum(count, expected)
         emptiness = expected - count + xlogy(count, count / expected)
         emptier = emptiness > emptiest
@@ -307,8 +308,8 @@ def _may_be_empty(
     """Whether the smallest disc around each place lies within what is `free`, and has less than half of the samples
     that belong there."""
     spacing = field.spacing[field.tree.query(places)[1]]
-    count = field.tree.query_ball_point(places, DISCS[0] * spacing, return_length=True)
-    return (free > DISCS[0] * spacing) & (np.asarray(count) < np.pi * DISCS[0] ** 2 / 2)
+    count = field.tree.count(places, DISCS[0] * spacing)
+    return (free > DISCS[0] * spacing) & (count < np.pi * DISCS[0] ** 2 / 2)
 
 
 def _spacing_around(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Float64[np.ndarray, "n"]:
