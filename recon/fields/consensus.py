@@ -30,6 +30,7 @@ PLANE_TOLERANCE, PATCH_TOLERANCE = 0.25, 0.5  # spacings
 ITERATIONS = 3
 WITNESSES = 15
 AROUND = 4  # numbers kept of a neighbour: offset and nearness
+ABOUT = 8  # of one with its axis: these, and how far off its sheet the point is
 STEEPEST = 1e15  # whose square is a number in single precision
 DISTANCE_COUNTS = 0.7  # of a neighbour's weight is lost by the farthest
 DOUBTFUL = 0.5  # of the neighbours' weight confirms an axis: less calls for a better one,
@@ -96,52 +97,64 @@ def confirmed_axes(points, axes, neighbours, spacing):
     """A copy of the axes (n, 3) in which those that the neighbours do not confirm are replaced by one that they do, if
     there is such among theirs; and which were replaced."""
     confirmed, replaced = axes.copy(), np.zeros(len(axes), np.bool_)
-    axis = np.empty(3)
+    around = np.empty((ABOUT, neighbours.shape[1] - 1), np.float32)
     for i in range(len(points)):
-        near = neighbours[i, 1:]
-        share = _confirmed(points, axes, near, i, axes[i], spacing[i])
+        weight = _look_around(points, axes, neighbours[i], spacing[i], around)
+        x, y, z = np.float32(axes[i, 0]), np.float32(axes[i, 1]), np.float32(axes[i, 2])
+        share = _confirmed(around, x, y, z) / weight
         if share > DOUBTFUL:
             continue
         most = BETTER * share
-        for j in near:
-            _carry(axes[j], points[j] - points[i], axis)
-            share = _confirmed(points, axes, near, i, axis, spacing[i])
+        for j in range(around.shape[1]):
+            x, y, z = _carried(around, j)
+            share = _confirmed(around, x, y, z) / weight
             if share > most:
                 most, replaced[i] = share, True
-                confirmed[i] = axis
+                confirmed[i, 0], confirmed[i, 1], confirmed[i, 2] = x, y, z
     return confirmed, np.flatnonzero(replaced)
 
 
 @njit(cache=True)
-def _carry(axis, chord, carried):
-    """Writes the axis at one end of a chord as it is at the other: mirrored at the plane between the ends."""
-    along, square = 0.0, 1e-300
-    for k in range(3):
-        along += axis[k] * chord[k]
-        square += chord[k] * chord[k]
-    for k in range(3):
-        carried[k] = axis[k] - 2 * along / square * chord[k]
+def _look_around(points, axes, near, spacing, around):
+    """Fills in the neighbours' offsets in tolerances, how near they are, their axes, and half of how far these say
+    that the point is off their sheets; gives the sum of the nearness."""
+    i, last = near[0], near[-1]
+    steepness = 1 / (PLANE_TOLERANCE * spacing + 1e-300)
+    farthest = math.sqrt(((points[last] - points[i]) ** 2).sum()) + 1e-300
+    steepness = min(steepness, STEEPEST / farthest)
+    farthest *= steepness
+    weight = 1e-30
+    for j in range(around.shape[1]):
+        q, square, along = near[j + 1], 0.0, 0.0
+        for k in range(3):
+            step = (points[q, k] - points[i, k]) * steepness
+            square += step * step
+            along += step * axes[q, k]
+            around[k, j], around[4 + k, j] = step, axes[q, k]
+        around[3, j] = 1 - DISTANCE_COUNTS * square / farthest**2
+        around[7, j] = along / 2
+        weight += around[3, j]
+    return weight
 
 
 @njit(cache=True)
-def _confirmed(points, axes, near, i, axis, spacing):
-    """The share of the weight of the neighbours `near` that confirms the axis at point i."""
-    steepness = 1 / (PLANE_TOLERANCE * spacing + 1e-300)
-    farthest = ((points[near[-1]] - points[i]) ** 2).sum() + 1e-300
-    total, weight = 0.0, 1e-300
-    for j in near:
-        along = along_other = cosine = square = 0.0
-        for k in range(3):
-            step = points[j, k] - points[i, k]
-            along += step * axis[k]
-            along_other += step * axes[j, k]
-            cosine += axes[j, k] * axis[k]
-            square += step * step
-        off = (along + math.copysign(1.0, cosine) * along_other) / 2 * steepness
-        nearness = 1 - DISTANCE_COUNTS * square / farthest
-        weight += nearness
-        total += nearness * max(0.0, 1 - off * off) * cosine * cosine
-    return total / weight
+def _carried(around, j):
+    """The axis of a neighbour as it is at the point: mirrored at the plane between the two."""
+    x, y, z = around[0, j], around[1, j], around[2, j]
+    scale = 4 * around[7, j] / (x * x + y * y + z * z + np.float32(1e-30))
+    return around[4, j] - scale * x, around[5, j] - scale * y, around[6, j] - scale * z
+
+
+@njit(cache=True, fastmath=True)
+def _confirmed(around, x, y, z):
+    """The sum of the nearness of the neighbours that confirm the axis (x, y, z), each to its degree."""
+    total = np.float32(0)
+    for j in range(around.shape[1]):
+        half = (around[0, j] * x + around[1, j] * y + around[2, j] * z) / 2
+        cosine = around[4, j] * x + around[5, j] * y + around[6, j] * z
+        off = half + (around[7, j] if cosine >= 0 else -around[7, j])
+        total += around[3, j] * max(np.float32(0), np.float32(1) - off * off) * cosine * cosine
+    return total
 
 
 @njit(cache=True)
