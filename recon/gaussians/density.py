@@ -22,7 +22,8 @@ from jaxtyping import Bool, Float, Int
 
 from render.splats import Splats
 
-FAINT = 0.005  # opacity under which a Gaussian is removed
+WEAK = 0.03  # opacity under which a Gaussian is removed: it costs as much as one that shows, which takes its place
+FAINT = 0.005  # opacity under which one is relocated
 NARROWED = 0.6  # the width of a half, of the whole's along its longest axis
 MOST_GROWTH = 0.3  # of the number there is, in one go
 MOST_RELOCATED = 0.05  # of the number there is, added in one go where growth is by relocation
@@ -56,7 +57,7 @@ class ByError:
     """Removal of faint ones, and halving of those at which the pictures are the most wrong."""
 
     def change(self, splats: Splats, errors: Errors, wanted: int, rng: np.random.Generator) -> tuple[Splats, Rows]:
-        kept = torch.sigmoid(splats.opacity_logits) > FAINT
+        kept = torch.sigmoid(splats.opacity_logits) > WEAK
         if not kept.any():  # photos of nothing: there must be something to go on with
             kept[0] = True
         score = torch.where(kept, errors(), 0)

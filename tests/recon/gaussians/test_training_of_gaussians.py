@@ -145,7 +145,7 @@ def test_where_all_are_faint_one_stays_to_go_on_with():
 
 def test_growth_halves_those_with_the_largest_errors_removes_the_faint_and_keeps_to_the_number():
     gaussians = some_gaussians(100)
-    gaussians.opacity_logits[:10] = -8
+    gaussians.opacity_logits[:10] = np.log(0.02 / 0.98)
     changed, rows = ByError().change(to_splats(gaussians), lambda: torch.arange(100.0), 105, np.random.default_rng(0))
     assert len(changed.means) == 105 and not (rows.source < 10).any()
     twice = torch.bincount(rows.source, minlength=100) == 2
