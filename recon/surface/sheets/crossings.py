@@ -106,14 +106,9 @@ def _answers(
 ) -> Answers:
     """What edges between these corners say for themselves."""
     local = field.at(corners)
-    relation, offset, changes, share, axis = _relations(edges, lengths, local.distance, local.axis, local.foot)
+    offset, crossed, confidence, sheet, place, axis = _of_one_sheet(corners, edges, lengths, *local[:4])
     a, b = edges.T
-    place = np.repeat((corners[a] + share[:, None] * (corners[b] - corners[a]))[:, None], 2, axis=1)
-    axis = np.repeat(axis[:, None], 2, axis=1)
-    crossed = np.stack([changes, np.zeros_like(changes)], axis=1)
     both = np.flatnonzero(offset > APART)
-    sheet = np.repeat(np.where(share < 0.5, local.reference[a], local.reference[b])[:, None], 2, axis=1)
-    confidence = np.clip(np.abs(relation), 0.02, 1) * np.clip(1 - 0.5 * offset, 0.1, 1)
     of_two = _of_two_sheets(corners, a[both], b[both], lengths[both], local, field)
     place[both], sheet[both], crossed[both], confidence[both] = of_two
     support = np.zeros(len(a))
@@ -193,12 +188,13 @@ def _of_two_sheets(
 
 
 @njit(cache=True)
-def _relations(edges, lengths, distance, axis, foot):
-    """For each edge: how well the axes agree after one is carried to the other (-1 to 1), the offset of the feet,
-    whether d changes its sign, where, and the axis there."""
+def _of_one_sheet(corners, edges, lengths, distance, axis, foot, reference):
+    """For each edge, as if both ends were near one sheet: the offset of the feet, whether d changes its sign, how far
+    the axes agree after one is carried to the other, a sample that names the sheet, where it is crossed, and the axis
+    there. What is said of a crossing is said twice: there may be another one."""
     count = len(edges)
-    relation, offset, changes = np.empty(count), np.empty(count), np.empty(count, np.bool_)
-    share, between = np.empty(count), np.empty((count, 3))
+    offset, crossed, confidence = np.empty(count), np.zeros((count, 2), np.bool_), np.empty(count)
+    sheet, place, between = np.empty((count, 2), np.int64), np.empty((count, 2, 3)), np.empty((count, 2, 3))
     for e in range(count):
         a, b = edges[e, 0], edges[e, 1]
         agreement = along_a = along_b = square = 0.0
@@ -209,20 +205,23 @@ def _relations(edges, lengths, distance, axis, foot):
             along_b += axis[b, k] * step
             square += step * step
         # n_b . (n_a - 2 e (e . n_a) / |e|^2) with e between the feet; the same from the other end
-        relation[e] = agreement - 2 * along_a * along_b / (square + (SOFT * lengths[e]) ** 2)
+        relation = agreement - 2 * along_a * along_b / (square + (SOFT * lengths[e]) ** 2)
         offset[e] = min(abs(along_a), abs(along_b)) / lengths[e]
-        turn = 1.0 if relation[e] >= 0 else -1.0
-        changes[e] = distance[a] * distance[b] * turn < 0
-        t = abs(distance[a]) / max(abs(distance[a]) + abs(distance[b]), 1e-300)
-        share[e] = t
+        confidence[e] = min(max(abs(relation), 0.02), 1.0) * max(1 - 0.5 * offset[e], 0.1)
+        turn = 1.0 if relation >= 0 else -1.0
+        crossed[e, 0] = distance[a] * distance[b] * turn < 0
+        share = abs(distance[a]) / max(abs(distance[a]) + abs(distance[b]), 1e-300)
         same = 1.0 if agreement >= 0 else -1.0
         length = 0.0
         for k in range(3):
-            between[e, k] = (1 - t) * axis[a, k] + t * same * axis[b, k]
-            length += between[e, k] ** 2
+            place[e, 0, k] = place[e, 1, k] = corners[a, k] + share * (corners[b, k] - corners[a, k])
+            between[e, 0, k] = (1 - share) * axis[a, k] + share * same * axis[b, k]
+            length += between[e, 0, k] ** 2
         for k in range(3):
-            between[e, k] /= max(np.sqrt(length), 1e-300)
-    return relation, offset, changes, share, between
+            between[e, 0, k] /= max(np.sqrt(length), 1e-300)
+            between[e, 1, k] = between[e, 0, k]
+        sheet[e, 0] = sheet[e, 1] = reference[a] if share < 0.5 else reference[b]
+    return offset, crossed, confidence, sheet, place, between
 
 
 def _descending(weights: Float64[np.ndarray, "e"]) -> Int64[np.ndarray, "e"]:
