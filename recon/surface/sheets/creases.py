@@ -9,6 +9,8 @@ moves.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numba import njit
@@ -29,26 +31,49 @@ def with_creases(mesh: Mesh, field: SheetField) -> Mesh:
     vertices = mesh.vertices.copy()
     nearest = field.tree.query(vertices)[1]
     beside = np.flatnonzero(_beside_creases(field.axes, field.neighbours)[nearest])
-    nearest, spacing = nearest[beside], field.spacing[nearest[beside]]
-    planes = field.neighbours[nearest]
-    offset = field.points[planes] - vertices[beside, None]
-    axes = field.axes[planes]
-    square = (offset**2).sum(2)
-    square -= square.min(1, keepdims=True)  # far from all samples the nearest counts; its weight is no zero
-    weight = np.exp(-0.5 * square / (WIDTH * spacing[:, None]) ** 2)
-    weight /= weight.sum(1, keepdims=True)
-    height = (axes * offset).sum(2)
-    matrix = np.swapaxes(axes * weight[..., None], 1, 2) @ axes
+    nearest = nearest[beside]
+    matrix, right, before = _quadrics(
+        vertices[beside], nearest, field.points, field.axes, field.spacing, field.neighbours
+    )
     held, directions = np.linalg.eigh(matrix)
-    right = ((weight * height)[..., None] * axes).sum(1)
     along = (directions * right[..., None]).sum(1) * np.where(held > DETERMINED, 1 / np.maximum(held, DETERMINED), 0)
     move = (directions * along[:, None]).sum(2)
-    before = (weight * height**2).sum(1)
-    after = (weight * ((axes * move[:, None]).sum(2) - height) ** 2).sum(1)
+    after = before + (move * ((matrix @ move[..., None])[..., 0] - 2 * right)).sum(1)
     meet = (after < MEETS**2 * before) & (held[:, 1] > DETERMINED)
-    meet &= np.linalg.norm(move, axis=1) < FARTHEST * spacing
+    meet &= np.linalg.norm(move, axis=1) < FARTHEST * field.spacing[nearest]
     _move(vertices, mesh.faces, beside[meet], move[meet])
     return Mesh(vertices, mesh.faces)
+
+
+@njit(cache=True)
+def _quadrics(places, nearest, points, axes, spacing, neighbours):
+    """The error that a move x from each place leaves in the planes of the samples around it, x' A x - 2 b . x + c, with
+    weights whose sum is 1: A, b and c."""
+    matrix, right, error = np.zeros((len(places), 3, 3)), np.zeros((len(places), 3)), np.zeros(len(places))
+    square, height = np.empty(neighbours.shape[1]), np.empty(neighbours.shape[1])
+    for v in range(len(places)):
+        near = neighbours[nearest[v]]
+        for m in range(len(near)):
+            square[m] = height[m] = 0.0
+            for k in range(3):
+                offset = points[near[m], k] - places[v, k]
+                square[m] += offset * offset
+                height[m] += offset * axes[near[m], k]
+        least, total = square.min(), 0.0  # far from all samples the nearest counts; its weight is no zero
+        for m in range(len(near)):
+            weight = math.exp(-0.5 * (square[m] - least) / (WIDTH * spacing[nearest[v]]) ** 2)
+            total += weight
+            error[v] += weight * height[m] ** 2
+            for i in range(3):
+                right[v, i] += weight * height[m] * axes[near[m], i]
+                for k in range(3):
+                    matrix[v, i, k] += weight * axes[near[m], i] * axes[near[m], k]
+        error[v] /= total
+        for i in range(3):
+            right[v, i] /= total
+            for k in range(3):
+                matrix[v, i, k] /= total
+    return matrix, right, error
 
 
 @njit(cache=True)
