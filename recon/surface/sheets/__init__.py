@@ -21,8 +21,8 @@ from recon.surface.sheets.borders import (
     at_openings,
     border_measure,
     compact,
+    lacks_samples,
     links_of,
-    slits,
     trimmed,
     with_even_borders,
     with_gaps_filled,
@@ -176,11 +176,9 @@ def _is_closed(lattice: Lattice, given: Answers, field: SheetField, tile: Tile) 
     if border:
         return False, "it has borders"
     mesh = _on_sheets(mesh, field, lattice.step)
-    measure = border_measure(mesh, field, by_density=False)
-    openings = (at_openings(mesh, measure, field) > 1) | slits(mesh, measure, field)
-    if (openings & tile.owns(mesh.vertices)).any():
-        return False, "it has an opening larger than a gap between random samples"
-    return True, "there are samples all over it, with no opening larger than a gap between random samples"
+    if lacks_samples(mesh, border_measure(mesh, field, by_density=False), field, tile.owns):
+        return False, "it has openings, together larger than gaps between random samples"
+    return True, "there are samples all over it, but for gaps between random ones"
 
 
 def _outward(mesh: Mesh) -> Mesh:

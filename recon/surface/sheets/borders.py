@@ -56,6 +56,7 @@ SURELY_LARGE = 1.2  # of the largest gap
 CLEARLY = 3.5  # times as large, where no noise smears what is empty
 THERE_AND_BACK = 3.0  # largest gaps: a fan of more area closes no gap,
 ONE_WAY = 2.0  # unless it is nearly flat: of so many times the area that it spans, at most
+MOST_GAPS = 2.5  # largest gaps: a closed surface has no more that lacks samples
 MANY_DISCS = 6.0  # more emptiness is asked where the spacing is known less well
 SOUGHT = 1.0  # more emptiness is asked of a disc whose place was sought
 LEAST_WEIGHT = 0.01  # of one sample in the place: less is none
@@ -121,12 +122,16 @@ def at_openings(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField
     return np.where((within > -RIM) & (cut < 1), 1 + within, cut)
 
 
-def slits(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField) -> Bool[np.ndarray, "v"]:
-    """Which vertices lie in a large patch beyond the border, be it empty or not: between two sheets that end side by
-    side there are samples."""
-    patches = _patches_beyond(mesh, measure)
-    expected = patches.area / _spacing_inside(patches.centers, field) ** 2
-    return patches.of_those(expected > INSIDE_OF_GAP * (_largest_gap(field) + MANY_DISCS))
+def lacks_samples(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField, within: Region) -> bool:
+    """Whether a region of the mesh has more beyond the border than a few gaps between random samples. All of it counts
+    together: beside two sheets that end side by side samples are nowhere far, but all along their borders; a wall put
+    wrongly between sheets that can hardly be told apart stands alone."""
+    share = (measure > 1)[mesh.faces].mean(1)
+    centers = mesh.vertices[mesh.faces].mean(1)
+    asked = (share > 0) & within(centers)
+    spacing = field.spacing[field.tree.query(centers[asked])[1]]
+    lacking = (share * _areas(mesh))[asked] / spacing**2
+    return bool(lacking.sum() > MOST_GAPS * _largest_gap(field))
 
 
 class _Patches(NamedTuple):

@@ -68,6 +68,15 @@ def test_closed_shapes_come_out_watertight(shape):
     assert mesh.volume > 0
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("shape", [*OPEN, *CLOSED, clouds.cube(), clouds.nested_hemispheres(0.2)], ids=by_name)
+def test_five_hundred_points_tell_open_from_closed(shape, seed):
+    mesh = reconstructed(shape.cloud(500, seed))
+    topology = Topology(np.asarray(mesh.faces), len(mesh.vertices))
+    assert topology.is_watertight == (shape.loops == 0)
+    assert topology.non_manifold_edges == 0
+
+
 @pytest.mark.parametrize("shape", [clouds.cube(), turned(clouds.cube())], ids=by_name)
 def test_sharp_edges_stay_closed(shape):
     assert_topology(reconstructed(shape.cloud(COUNT)), shape)
