@@ -3,7 +3,7 @@
 `lattice` lays cubes around the samples, `crossings` decides which of their edges the surface crosses, `polygons` puts
 a mesh through the crossings, `creases` sharpens it, `cracks` and `borders` close what is no border and cut it back to
 where the samples end. Whether the thing is closed is found out by trying: the surface that changes sides everywhere is
-put through, and if nothing of it lies where samples would have to be and are not, it is closed.
+put through, and if hardly anything of it lies where samples would have to be and are not, it is closed.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _parted(mesh: Mesh) -> Mesh:
 
 
 def _is_closed(lattice: Lattice, given: Answers, field: SheetField, tile: Tile) -> tuple[bool, str]:
-    """Whether the surface that changes sides everywhere lies nowhere in the tile that samples are missing."""
+    """Whether the surface that changes sides everywhere has no border in the tile and hardly lacks samples there."""
     for rounds in (0, 1):
         around, found = _crossed(lattice, given, field, tile.undisturbed, True, TRIAL_REACH, rounds)
         mesh = without_crumbs(with_gaps_filled(polygons(around, found), field, tile.undisturbed), field)
