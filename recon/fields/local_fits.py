@@ -44,7 +44,8 @@ NOISE_SAMPLE = 2000
 ROUNDS_OF_DOUBT = 3
 EXPLAINED = 0.15  # of the roughness is left by a sheet that explains its neighbours
 
-PILOT_SIZE = 60  # neighbours from which the noise around a point is estimated
+PILOT_SIZE = 60  # neighbours from which the noise around a point is estimated at first
+PILOT_SHARE = 2 / 3  # of them have a patch, all an axis
 EVIDENCE_SIZE = 50  # points over which a noise or a risk is averaged
 SIZE_OF_NOISE = 70  # neighbours in the smallest patch where the noise is one spacing; in proportion elsewhere
 LEAST_SIZE, MOST_SIZE = 18, 300
@@ -142,18 +143,25 @@ def _survey(points, neighbours):
     _, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], 1)
     roughness = scale / np.sqrt(1 - leverage[:, 0]) / spacing
     if _is_noisy(points, axes, neighbours, spacing, roughness):
-        neighbours = nearest(points, PILOT_SIZE)
-        axes = principal_axes(points, neighbours, np.full(len(points), neighbours.shape[1]))
-        sizes = np.maximum(sizes, neighbours.shape[1] * 2 // 3)
-        patches, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
-        moved, normals = _moved(points, axes, patches[:, 0])
-        noise = _pooled(scale, leverage, neighbours)
+        moved, normals, noise = _pilot(points, PILOT_SIZE)
+        wanted = int(SIZE_OF_NOISE * np.median(noise / spacing) / PILOT_SHARE)
+        if wanted > PILOT_SIZE:  # too few for their noise: they bend after it, and leave a part of it unseen
+            moved, normals, noise = _pilot(points, min(wanted, MOST_SIZE))
     else:
         patches = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)[0][:, 0]
         moved, noise = points, np.zeros(len(points))
         normals = _moved(points, *_with_close_sheets(points, axes, patches, neighbours, spacing, roughness))[1]
     stray = scattered(roughness, spacing) | off_sheets(points, moved, normals, neighbours, spacing, noise)
     return _Survey(spacing, normals, noise, stray)
+
+
+def _pilot(points, size):
+    """The points moved onto patches of one size, their normals there, and the noise around each point."""
+    neighbours = nearest(points, size)
+    axes = principal_axes(points, neighbours, np.full(len(points), neighbours.shape[1]))
+    sizes = np.full(len(points), max(min(EXACT_SIZE, len(points)), int(PILOT_SHARE * neighbours.shape[1])))
+    patches, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)
+    return *_moved(points, axes, patches[:, 0]), _pooled(scale, leverage, neighbours)
 
 
 def _is_noisy(points, axes, neighbours, spacing, roughness):
