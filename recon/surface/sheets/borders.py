@@ -53,7 +53,7 @@ RING = 1.75  # radii: samples nearer than this stand around a disc
 RIM = 0.5  # radii around a disc in which the distance from its rim counts, and not the measure
 AROUND_DISCS = 400  # samples whose spacing is that of a disc
 SURELY_LARGE = 1.2  # of the largest gap
-CLEARLY = 3.5  # times as large, where no noise smears what is empty
+CLEARLY = 3.5  # times as large, where a fan goes on as the sheet does
 THERE_AND_BACK = 3.0  # largest gaps: a fan of more area closes no gap,
 ONE_WAY = 2.0  # unless it is nearly flat: of so many times the area that it spans, at most
 MOST_GAPS = 2.5  # largest gaps: a closed surface has no more that lacks samples
@@ -251,10 +251,10 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     spacing = _spacing_inside(centers, field)
     expected = np.linalg.norm(spans, axis=1) / spacing**2
     gap = expected < INSIDE_OF_GAP * _largest_gap(field)
-    most = SURELY_LARGE * np.where(_lies_ahead(mesh, sides, loop, fan) & (field.noise == 0), CLEARLY, 1.0)
+    most = SURELY_LARGE * np.where(_lies_ahead(mesh, sides, loop, fan), CLEARLY, 1.0)
     unsure = np.flatnonzero(~gap & (expected < most * _largest_gap(field)))
     least = _largest_gap(field) + np.where(expected[unsure] < _largest_gap(field), MANY_DISCS, 0)
-    gap[unsure] = _emptiest_discs(centers[unsure], spacing[unsure], field)[0] < least
+    gap[unsure] = _emptiness_within(unsure, loop, vertices[start], centers, spacing, field) < least
     # along the borders of two sheets and back, all in one loop, there is much to fill that adds up to little
     filling = np.bincount(loop, np.linalg.norm(fan, axis=1)) / spacing**2
     gap &= (filling < THERE_AND_BACK * _largest_gap(field)) | (filling < ONE_WAY * expected)
@@ -268,6 +268,28 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     centers[near] = local.foot[near]
     caps = np.stack([end, start, len(vertices) + loop], 1)
     return Mesh(np.concatenate([vertices, centers]), np.concatenate([faces, caps]))
+
+
+def _emptiness_within(
+    asked: Int64[np.ndarray, "n"],
+    loop: Int64[np.ndarray, "b"],
+    corners: Float64[np.ndarray, "b 3"],
+    centers: Float64[np.ndarray, "l 3"],
+    spacing: Float64[np.ndarray, "l"],
+    field: SheetField,
+) -> Float64[np.ndarray, "n"]:
+    """The emptiness of some loops, around their centres; where noise has carried points into a hole its emptiest disc
+    may be elsewhere."""
+    emptiness = np.zeros(len(centers))
+    emptiness[asked] = _emptiest_discs(centers[asked], spacing[asked], field)[0]
+    if field.noise > 0:
+        sides = np.flatnonzero(np.isin(loop, asked))
+        of = np.concatenate([asked, loop[sides]])
+        inside = centers[loop[sides]] + (corners[sides] - centers[loop[sides]]) / 3
+        places = np.concatenate([centers[asked], inside])
+        emptiness[asked] = 0
+        np.maximum.at(emptiness, of, _emptiest_discs(places, _spacing_around(places, field), field)[0])
+    return emptiness[asked]
 
 
 def _lies_ahead(
