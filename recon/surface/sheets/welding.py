@@ -237,7 +237,7 @@ def _simple_loops(start, end, count):
         for vertex in (start[side], end[side]):
             order[following[vertex]] = side
             following[vertex] += 1
-    following[:] = first[:-1]
+    following = first[:-1].copy()
     loop, loops = np.full(len(start), np.int64(-1)), 0
     used, on_path = np.zeros(len(start), np.bool_), np.zeros(count, np.bool_)
     path, left, length = np.empty(len(start), np.int64), np.empty(len(start), np.int64), 0
