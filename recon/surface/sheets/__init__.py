@@ -18,20 +18,18 @@ from recon.surface.cleaning import split_non_manifold, without_bad_faces
 from recon.surface.orientation import oriented
 from recon.surface.sheets.borders import (
     Mesh,
-    at_openings,
     border_measure,
     compact,
-    lacks_samples,
     links_of,
     trimmed,
     with_even_borders,
-    with_gaps_filled,
     without_crumbs,
 )
 from recon.surface.sheets.cracks import with_cracks_closed
 from recon.surface.sheets.creases import with_creases
 from recon.surface.sheets.crossings import Answers, Crossings, answers, answers_again, decided, with_sides
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
+from recon.surface.sheets.openings import at_openings, lacks_samples, with_gaps_filled
 from recon.surface.sheets.polygons import polygons
 from recon.surface.sheets.tiles import Region, Tile
 from recon.surface.sheets.welding import piece_in
