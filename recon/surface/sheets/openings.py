@@ -83,7 +83,7 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     most = SURELY_LARGE * np.where(_lies_ahead(mesh, sides, loop, fan), CLEARLY, 1.0)
     unsure = np.flatnonzero(~gap & (expected < most * _largest_gap(field)))
     least = _largest_gap(field) + np.where(expected[unsure] < _largest_gap(field), MANY_DISCS, 0)
-    gap[unsure] = _emptiness_within(unsure, loop, vertices[start], centers, spacing, field) < least
+    gap[unsure] = _emptiness_within(unsure, loop, vertices[start], centers, field) < least
     # along the borders of two sheets and back, all in one loop, there is much to fill that adds up to little
     filling = np.bincount(loop, np.linalg.norm(fan, axis=1)) / spacing**2
     gap &= (filling < THERE_AND_BACK * _largest_gap(field)) | (filling < ONE_WAY * expected)
@@ -194,20 +194,17 @@ def _emptiness_within(
     loop: Int64[np.ndarray, "b"],
     corners: Float64[np.ndarray, "b 3"],
     centers: Float64[np.ndarray, "l 3"],
-    spacing: Float64[np.ndarray, "l"],
     field: SheetField,
 ) -> Float64[np.ndarray, "n"]:
     """The emptiness of some loops, around their centres; where noise has carried points into a hole its emptiest disc
     may be elsewhere."""
-    emptiness = np.zeros(len(centers))
-    emptiness[asked] = _emptiest_discs(centers[asked], spacing[asked], field)[0]
+    of, places = asked, centers[asked]
     if field.noise > 0:
         sides = np.flatnonzero(np.isin(loop, asked))
-        of = np.concatenate([asked, loop[sides]])
         inside = centers[loop[sides]] + (corners[sides] - centers[loop[sides]]) / 3
-        places = np.concatenate([centers[asked], inside])
-        emptiness[asked] = 0
-        np.maximum.at(emptiness, of, _emptiest_discs(places, _spacing_around(places, field), field)[0])
+        of, places = np.concatenate([of, loop[sides]]), np.concatenate([places, inside])
+    emptiness = np.zeros(len(centers))
+    np.maximum.at(emptiness, of, _emptiest_discs(places, _spacing_around(places, field), field)[0])
     return emptiness[asked]
 
 
