@@ -2,8 +2,9 @@
 
 Everything hangs on the share of the steps that is done, so that a short training is a long one in small: Gaussians
 learn on quarter, then half, then whole pictures (a step on a quarter costs an eighth, and the coarse shape must be
-there first anyway). Their number grows geometrically meanwhile, for the most part on whole pictures, which alone show
-where the finest texture is. Rates fall towards the end, where single pictures would only pull to and fro.
+there first anyway); where they begin at random, larger pictures come as soon as there are enough Gaussians to show what
+those hold. Their number grows geometrically meanwhile, for the most part on whole pictures, which alone show where the
+finest texture is. Rates fall towards the end, where single pictures would only pull to and fro.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import NamedTuple
 
 from recon.gaussians.optimizer import Rates
 
-QUARTER, HALF = 0.2, 0.5  # shares of the steps at which pictures of that size end
+QUARTER, HALF = 0.2, 0.5  # shares of the steps at which pictures of that size end at the latest,
+PIXELS_A_GAUSSIAN = 16  # and, where Gaussians begin at random, as soon as the next larger have no more
 GROWING = (0.03, 0.8)  # the shares between which Gaussians are added
 EVENTS = 60  # of growth, at most,
 FEWEST_STEPS = 50  # this many steps apart at least
@@ -27,20 +29,29 @@ SMALLEST_SIDE = 64  # pixels; pictures are not made smaller than that
 
 class Schedule(NamedTuple):
     """The plan of one training. `extent` is the unit of the means' rate (`camera_extent` in the frame's unit),
-    `smallest` the shortest side of the pictures in pixels."""
+    `smallest` the shortest side of the pictures in pixels. Where Gaussians begin `at_random`, their number tells how
+    fine the shape is that they have learned; known points are many from the beginning on."""
 
     steps: int
     gaussians: int
     sh_degree: int
     extent: float
     smallest: int
+    at_random: bool = False
     progressive: bool = True
 
-    def factor(self, i: int) -> int:
-        """By how much pictures are made smaller."""
+    def factor(self, i: int, count: int) -> int:
+        """By how much pictures are made smaller at step i, where there are so many Gaussians."""
         done = i / self.steps
         wanted = 4 if done < QUARTER else 2 if done < HALF else 1
-        while wanted > 1 and (not self.progressive or self.smallest < wanted * SMALLEST_SIDE):
+        # most of the random ones are where nothing is, and go at the first growth
+        counts = self.at_random and i > GROWING[0] * self.steps + self.interval
+        enough = PIXELS_A_GAUSSIAN * count if counts else 0
+        while wanted > 1 and (
+            not self.progressive
+            or self.smallest < wanted * SMALLEST_SIDE
+            or (2 * self.smallest / wanted) ** 2 <= enough
+        ):
             wanted //= 2
         return wanted
 

@@ -107,7 +107,7 @@ class GaussianStage:
 
     def _compared(self, i: int, k: int, geometry: bool = False) -> _Compared:
         """What the Gaussians make of photo k at step i, and what it should be."""
-        target = self.targets.at(k, self.schedule.factor(i))
+        target = self.targets.at(k, self.schedule.factor(i, len(self.splats.means)))
         height, width, _ = target.image.shape
         background = self._background(i)
         rendering = rasterize(

@@ -125,7 +125,7 @@ def gaussian_stage(views: Views, config: SplatsConfig, train: Trainer) -> Gaussi
     cameras = targets.cameras
     smallest = min(min(camera.width, camera.height) for camera in cameras)
     steps = config.steps_for(len(trained))
-    schedule = Schedule(steps, config.gaussians, config.sh_degree, camera_extent(cameras), smallest)
+    schedule = Schedule(steps, config.gaussians, config.sh_degree, camera_extent(cameras), smallest, not _known(views))
     usual = 0.01 if config.density == "mcmc" else 0.0
     penalties = (usual if given is None else given for given in (config.opacity_penalty, config.scale_penalty))
     background = config.background

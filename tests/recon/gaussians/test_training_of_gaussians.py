@@ -300,16 +300,24 @@ def test_the_background_begins_behind_everything_and_in_view():
 
 def test_the_schedule_ends_at_full_size_with_the_whole_budget():
     schedule = Schedule(2000, 30_000, 3, 1.0, 400)
-    assert [schedule.factor(i) for i in (0, 800, 1999)] == [4, 2, 1] and schedule.degree(1999) == 3
+    assert [schedule.factor(i, 4000) for i in (0, 800, 1999)] == [4, 2, 1] and schedule.degree(1999) == 3
     count, events = 4000, [i for i in range(2000) if schedule.grows(i)]
     on_whole_pictures = 0
     for i in events:
         grown = schedule.wanted(i, count)
         assert count <= grown <= 30_000
-        on_whole_pictures += (grown - count) * (schedule.factor(i) == 1)
+        on_whole_pictures += (grown - count) * (schedule.factor(i, count) == 1)
         count = grown
     assert count == 30_000 and events[-1] <= 1600 and on_whole_pictures > 15_000
     long = schedule._replace(steps=30_000)
     assert long.rates(0)["opacity_logits"] == pytest.approx(0.05) and long.rates(29_999)["opacity_logits"] < 0.006
     assert schedule.rates(0)["means"] > long.rates(0)["means"] == pytest.approx(1.6e-4)
-    assert Schedule(100, 10, 3, 1.0, 90).factor(0) == 1 and Schedule(100, 10, 3, 1.0, 200).factor(0) == 2
+    assert Schedule(100, 10, 3, 1.0, 90).factor(0, 10) == 1 and Schedule(100, 10, 3, 1.0, 200).factor(0, 10) == 2
+
+
+def test_pictures_grow_with_the_number_of_gaussians_that_began_at_random():
+    schedule = Schedule(2000, 30_000, 3, 1.0, 256, at_random=True)
+    assert [schedule.factor(i, 10_000) for i in (0, 60)] == [4, 4]  # nothing is learned yet
+    assert [schedule.factor(300, count) for count in (1000, 1100, 4000, 4200)] == [4, 2, 2, 1]
+    assert [schedule.factor(i, 1000) for i in (500, 1100)] == [2, 1]  # at the latest
+    assert schedule._replace(at_random=False).factor(300, 10_000) == 4
