@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from numba import njit, prange
+from numba import njit
 
 from render.splats import Splats
+from render.splats.threads import share
 
 F = np.float32
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
-ROWS_A_CHUNK = 1024
 
 Rates = dict[str, float]  # of means, log_scales, quaternions, opacity_logits, sh_dc, sh_rest, and of exposure
 
@@ -79,20 +79,20 @@ class _Parts(NamedTuple):
 
 def _update(parts: _Parts, visible: Bool[torch.Tensor, "n"], columns: slice, rate: float) -> None:
     values, gradient, first, second = (part.numpy() for part in parts)
-    _update_rows(values, gradient, first, second, visible.numpy(), columns.start, columns.stop, F(rate))
+    moved = columns.start, columns.stop
+    share(_update_rows, len(values), values, gradient, first, second, visible.numpy(), *moved, F(rate))
 
 
-@njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
-def _update_rows(values, gradient, first, second, visible, start, stop, rate):
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _update_rows(begin, end, values, gradient, first, second, visible, start, stop, rate):
+    """Of Gaussians begin to end - 1, the columns start to stop - 1."""
     b1, b2, epsilon = F(BETA1), F(BETA2), F(EPSILON)
-    count = len(values)
-    for chunk in prange((count + ROWS_A_CHUNK - 1) // ROWS_A_CHUNK):
-        for i in range(chunk * ROWS_A_CHUNK, min(count, (chunk + 1) * ROWS_A_CHUNK)):
-            if not visible[i]:
-                continue
-            for k in range(start, stop):
-                g = gradient[i, k]
-                m = b1 * first[i, k] + (F(1) - b1) * g
-                v = b2 * second[i, k] + (F(1) - b2) * g * g
-                first[i, k], second[i, k] = m, v
-                values[i, k] -= rate * m / (math.sqrt(v) + epsilon)
+    for i in range(begin, end):
+        if not visible[i]:
+            continue
+        for k in range(start, stop):
+            g = gradient[i, k]
+            m = b1 * first[i, k] + (F(1) - b1) * g
+            v = b2 * second[i, k] + (F(1) - b2) * g * g
+            first[i, k], second[i, k] = m, v
+            values[i, k] -= rate * m / (math.sqrt(v) + epsilon)

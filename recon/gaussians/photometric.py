@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import njit, prange
+from numba import njit
+
+from render.splats.threads import share
 
 F = np.float32
 REACH = 5  # pixels of the window to each side of its centre
@@ -67,11 +69,14 @@ class _OnCpu(torch.autograd.Function):
         rows, columns = _around_differences(x, y)
         x, y = x.reshape(height, 3 * width), y.reshape(height, 3 * width)
         gradient, size = np.zeros_like(x), x.size
-        unlike, different = _sums_and_gradient(
-            x[rows], y[rows], 3 * columns.start, 3 * columns.stop, F(ssim_weight), F(1 / size), TAPS, gradient[rows]
-        )
+        bands = -(-len(x[rows]) // BAND)
+        similar, different = np.zeros((2, bands))
+        area = x[rows], y[rows], 3 * columns.start, 3 * columns.stop
+        scaled = F(ssim_weight), F(1 / size), TAPS, gradient[rows]
+        share(_sums_and_gradient, bands, *area, *scaled, similar, different)
+        unlike = len(x[rows]) * 3 * (columns.stop - columns.start) - similar.sum()
         ctx.save_for_backward(torch.from_numpy(gradient).reshape(height, width, 3))
-        return rendered.new_tensor(((1 - ssim_weight) * different + ssim_weight * unlike) / size)
+        return rendered.new_tensor(((1 - ssim_weight) * different.sum() + ssim_weight * unlike) / size)
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -196,15 +201,10 @@ def _band(x, y, left, right, first, last, w, scale, taps, gradient):
     return similar, different
 
 
-@njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
-def _sums_and_gradient(x, y, left, right, w, scale, taps, gradient):
-    """The sums of 1 - S and |x - y| in columns left to right - 1; `gradient` takes `scale` times the derivative of
-    (1 - w) |x - y| - w S by x. The bands are the same for any number of threads."""
-    height = len(x)
-    bands = (height + BAND - 1) // BAND
-    similar, different = np.zeros(bands, np.float64), np.zeros(bands, np.float64)
-    for band in prange(bands):
-        first = band * BAND
-        last = min(height, first + BAND)
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _sums_and_gradient(first_band, end, x, y, left, right, w, scale, taps, gradient, similar, different):
+    """For each of the bands first_band to end - 1, the sums of S and |x - y| in columns left to right - 1; `gradient`
+    takes `scale` times the derivative of (1 - w) |x - y| - w S by x."""
+    for band in range(first_band, end):
+        first, last = band * BAND, min(len(x), (band + 1) * BAND)
         similar[band], different[band] = _band(x, y, left, right, first, last, w, scale, taps, gradient)
-    return height * (right - left) - similar.sum(), different.sum()
