@@ -10,7 +10,8 @@ import numpy as np
 
 from recon.errors import UserError
 from recon.formats.meshes import float32_loses, mesh_format_of, read_scene, whole, write_scene
-from recon.formats.splats import Y_DOWN, float32_shifts, is_splats, read_splats, splat_format_of, write_splats
+from recon.formats.splat_frames import Y_DOWN, float32_shifts
+from recon.formats.splats import is_splats, read_splats, splat_format_of, write_splats
 from recon.gaussians.cleaning import SplatCleaning, cleaned
 from recon.scene import Scene
 from render.meshes import own_colors

@@ -21,8 +21,9 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from recon.formats import splat_spz
+from recon.formats.splat_frames import Y_DOWN
 from recon.formats.splat_splat import log_weight
-from recon.formats.splats import Y_DOWN, read_splats, write_splats
+from recon.formats.splats import read_splats, write_splats
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
 from recon.gaussians.tensors import to_splats

@@ -21,8 +21,8 @@ from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.ply_elements import PlyFile, read_ply
 from recon.formats.splat_codes import LOGITS, SQRT2, from_smallest_three, smallest_three, to_bytes
+from recon.formats.splat_frames import placed
 from recon.formats.splat_ply import frame_said, header_start, said_antialiased
-from recon.formats.splats import placed
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
 from recon.morton import morton_order

@@ -22,7 +22,7 @@ from jaxtyping import Float64, Shaped
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.glb import GlbDocument, GlbReader
-from recon.formats.splats import Y_DOWN, placed
+from recon.formats.splat_frames import Y_DOWN, placed
 from recon.formats.untrusted import plain
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians

@@ -25,7 +25,7 @@ from recon.files import replacing
 from recon.formats.meshes import float32_loses
 from recon.formats.ply import facts_in
 from recon.formats.ply_elements import read_ply
-from recon.formats.splats import Y_DOWN, placed
+from recon.formats.splat_frames import Y_DOWN, placed
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
 from recon.scene import Frame, Scene

@@ -29,9 +29,9 @@ from jaxtyping import Float32, Int, UInt8
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.splat_codes import LOGITS, SQRT2, from_smallest_three, smallest_three, to_bytes
+from recon.formats.splat_frames import Y_DOWN, check_memory, turned
 from recon.formats.splat_palette import codebook, palette
 from recon.formats.splats import SOG_META as META
-from recon.formats.splats import Y_DOWN, check_memory, turned
 from recon.formats.untrusted import plain
 from recon.gaussians.model import Gaussians
 from recon.morton import morton_order

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.splat_codes import LOGITS, to_bytes
-from recon.formats.splats import Y_DOWN, turned
+from recon.formats.splat_frames import Y_DOWN, turned
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
 from recon.scene import Frame, Scene

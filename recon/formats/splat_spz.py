@@ -25,7 +25,7 @@ from jaxtyping import Float32, UInt8
 from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.splat_codes import LOGITS, from_smallest_three, smallest_three, to_bytes
-from recon.formats.splats import AXES_TURN, Y_DOWN, Y_UP, check_memory, turned
+from recon.formats.splat_frames import AXES_TURN, Y_DOWN, Y_UP, check_memory, turned
 from recon.formats.untrusted import GZIP_MAX_RATIO
 from recon.gaussians.model import Gaussians
 from recon.scene import Frame, Scene

@@ -1,11 +1,7 @@
-"""The splat formats that exist, and what they share. A new one is a module here and one line in `SPLAT_FORMATS`.
+"""The splat formats that exist. A new one is a module here and one line in `SPLAT_FORMATS`.
 
-A splat module has `read(path) -> Scene` and `write(scene, path) -> None`; the scene holds `gaussians`. Files hold the
-user's coordinates where they can say what is up in them: PLY in a comment, GLB in its root node. The others have one
-upward direction by convention, and what is written is turned to it: .splat and SOG have -y up, as the cameras of
-structure from motion have, SPZ has +y up. A foreign PLY file is taken to be -y up as well.
-
-A written file appears under its name only when it is whole.
+A splat module has `read(path) -> Scene` and `write(scene, path) -> None`; the scene holds `gaussians`. What they share
+is in `recon.formats.splat_frames`. A written file appears under its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -15,28 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
 
 from recon.errors import UserError
 from recon.formats.ply_elements import elements_of
+from recon.formats.splat_frames import Y_DOWN, Y_UP
+from recon.formats.splat_glb import holds_gaussians
 from recon.formats.untrusted import failures_named
 from recon.gaussians.cleaning import is_finite
-from recon.gaussians.model import Gaussians
-from recon.limits import require_memory
-from recon.rotations import shortest_turn
 from recon.scene import Scene
-
-Y_DOWN, Y_UP = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
-"""What is up where the axes are those of cameras (x right, y down, z forward) and of graphics (y up, z backward)."""
-
-AXES_TURN = np.diag([1.0, -1.0, -1.0])
-"""From either of these axes to the other: half a turn about x."""
 
 SOG_META = "meta.json"
 SOG_META_READ = 1 << 16
-
-VISIBLE_SHIFT = 0.05
-"""Of the median size of the Gaussians."""
 
 OPAQUE = 16.0
 """The largest opacity logit that is kept: beyond it float32 opacity is 1."""
@@ -111,8 +96,6 @@ def write_splats(scene: Scene, path: Path) -> None:
 def is_splats(path: Path) -> bool:
     """Whether the path is a file of Gaussians, or a folder of SOG's files: by its ending, and by what is in it where
     meshes or points have the same ending."""
-    from recon.formats.splat_glb import holds_gaussians
-
     if path.is_dir() or path.name == SOG_META:
         return _names_sog(path / SOG_META if path.is_dir() else path)
     if not path.is_file():
@@ -143,50 +126,6 @@ def _ply_format(path: Path) -> SplatFormat:
     """Plain or compressed: files of both are found under the ending .ply."""
     chunks = any(element.name == "chunk" for element in elements_of(path))
     return next(row for row in SPLAT_FORMATS if row.name == ("compressed PLY" if chunks else "PLY splats"))
-
-
-def placed(scene: Scene) -> tuple[Gaussians, Float64[np.ndarray, "3"]]:
-    """The scene's Gaussians in the user's coordinates less an offset, and that offset: zero, except where float32 would
-    shift them visibly.
-
-    Raises:
-        UserError: the scene holds no Gaussians.
-    """
-    if scene.gaussians is None or not len(scene.gaussians):
-        raise UserError("the scene holds no Gaussians; there is nothing to write")
-    frame = scene.frame
-    offset = frame.to_user(scene.gaussians.means).mean(axis=0) if float32_shifts(scene) else np.zeros(3)
-    return scene.gaussians.transformed(frame.scale, frame.rotation, frame.translation - offset), offset
-
-
-def float32_shifts(scene: Scene) -> bool:
-    """Whether float32 user coordinates may move a Gaussian by a visible part of its size, as they do far from the
-    origin."""
-    assert scene.gaussians is not None
-    farthest = np.abs(scene.frame.to_user(scene.gaussians.means)).max()
-    size = scene.frame.scale * float(np.median(scene.gaussians.scales.max(axis=1)))
-    return float(np.spacing(np.float32(farthest))) / 2 > VISIBLE_SHIFT * size
-
-
-def turned(scene: Scene, up: tuple[float, float, float]) -> Gaussians:
-    """The scene's Gaussians in the user's unit, turned so that the user's upward direction is `up`.
-
-    Raises:
-        UserError: the scene holds no Gaussians.
-    """
-    gaussians, offset = placed(scene)
-    turn = shortest_turn(scene.frame.up, up)
-    return gaussians.transformed(1.0, turn, turn @ offset)
-
-
-def check_memory(path: Path, count: int, degree: int) -> None:
-    """Refuses a file whose Gaussians would not fit in memory, before anything is made for them.
-
-    Raises:
-        UserError: with what is needed and what is there.
-    """
-    copies, numbers = 3, 11 + 3 * (degree + 1) ** 2
-    require_memory(4.0 * copies * numbers * count, f"it says that it holds {count} Gaussians", path)
 
 
 def _checked(scene: Scene, path: Path) -> Scene:

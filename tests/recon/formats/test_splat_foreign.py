@@ -14,7 +14,8 @@ from splats_by_hand import component_errors, matched, sample
 
 from recon.formats import splat_spz
 from recon.formats.meshes import holds_mesh
-from recon.formats.splats import AXES_TURN, Y_DOWN, is_splats, read_splats, write_splats
+from recon.formats.splat_frames import AXES_TURN, Y_DOWN
+from recon.formats.splats import is_splats, read_splats, write_splats
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
 from recon.scene import Frame, Scene

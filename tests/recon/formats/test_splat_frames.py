@@ -11,7 +11,8 @@ from splats_by_hand import matched, sample
 from app.cli import main
 from app.conversion import Cleaning, convert
 from recon.errors import UserError
-from recon.formats.splats import Y_DOWN, is_splats, read_splats, write_splats
+from recon.formats.splat_frames import Y_DOWN
+from recon.formats.splats import is_splats, read_splats, write_splats
 from recon.gaussians.cleaning import SplatCleaning
 from recon.gaussians.harmonics import basis
 from recon.gaussians.model import Gaussians

@@ -7,8 +7,9 @@ import pytest
 from splats_by_hand import component_errors, matched, sample
 
 from recon.formats import splat_spz
+from recon.formats.splat_frames import Y_DOWN
 from recon.formats.splat_palette import codebook, palette
-from recon.formats.splats import Y_DOWN, is_splats, read_splats, write_splats
+from recon.formats.splats import is_splats, read_splats, write_splats
 from recon.gaussians.harmonics import DC
 from recon.gaussians.model import Gaussians
 from recon.scene import Frame, Scene

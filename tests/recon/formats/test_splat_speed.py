@@ -5,7 +5,8 @@ import time
 import pytest
 from splats_by_hand import sample
 
-from recon.formats.splats import Y_DOWN, read_splats, write_splats
+from recon.formats.splat_frames import Y_DOWN
+from recon.formats.splats import read_splats, write_splats
 from recon.gaussians.cleaning import SplatCleaning, kept
 from recon.scene import Frame, Scene
 
