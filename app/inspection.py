@@ -10,7 +10,8 @@ import numpy as np
 from app.inspection_photos import describe_photos, rows_of_photos
 from app.inspection_points import describe_points, rows_of_points
 from app.inspection_views import describe_views, rows_of_views
-from recon.inputs import CrossSections, Input, Label, Photos, Plane, PointCloud, Views
+from recon.inputs import CrossSections, Input, Photos, PointCloud, Views
+from recon.slices import Label, Plane
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -16,8 +16,9 @@ from app.markup import Markup
 from app.report_evidence import LEAST_SCALE, Distances
 from app.report_pictures import PALE, Image, Viewpoint, backdrop, enclosing, result_pictures
 from recon.formats.meshes import Part, joined, parts
-from recon.inputs import CrossSections, Label, Plane
+from recon.inputs import CrossSections
 from recon.scene import Scene
+from recon.slices import Label, Plane
 from render.cameras import Camera
 from render.lines import draw_segments, polyline_segments
 from render.meshes import Picture, render_meshes

@@ -17,10 +17,11 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import distance_transform_edt
 
 from recon.formats import SliceOptions, read
-from recon.inputs import CrossSections, LabelVolume
+from recon.inputs import CrossSections
 from recon.methods.morphing import MorphingConfig, morphing
 from recon.metrics import HeldOutDice, held_out_dice
 from recon.scene import LabelGrid, Scene
+from recon.slices import LabelVolume
 from recon.surface.facts import mesh_facts
 from recon.training import Trainer
 

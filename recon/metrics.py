@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float64, Int64
 from scipy.optimize import linear_sum_assignment
 
 from recon.errors import UserError
-from recon.inputs import BACKGROUND, CrossSections
+from recon.inputs import CrossSections
 from recon.scene import LabelGrid
+from recon.slices import BACKGROUND
 from recon.surface.boundary import Boundary, boundary_in
 from recon.surface.closest import TriangleIndex
 from recon.surface.topology import Topology

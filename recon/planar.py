@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numba import njit
 
-from recon.inputs import BACKGROUND, CrossSections, Plane, Ring
+from recon.inputs import CrossSections
 from recon.scene import Frame
+from recon.slices import BACKGROUND, Plane, Ring
 
 
 @dataclass(frozen=True)

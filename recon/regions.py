@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from recon.inputs import Plane
+from recon.slices import Plane
 
 if TYPE_CHECKING:
     from manifold3d import CrossSection

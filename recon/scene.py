@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float64, UInt8, UInt16
 
-from recon.inputs import Label, PointCloud
+from recon.inputs import PointCloud
+from recon.slices import Label
 from render.cameras import Camera
 
 if TYPE_CHECKING:

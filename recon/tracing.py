@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float64, UInt16
 
-from recon.inputs import LabelVolume, Plane, Ring
+from recon.slices import LabelVolume, Plane, Ring
 
 
 def trace(volume: LabelVolume) -> tuple[Plane, ...]:

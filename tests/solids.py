@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from recon.inputs import CrossSections, Label, Plane, Ring
+from recon.inputs import CrossSections
+from recon.slices import Label, Plane, Ring
 
 
 def plane_axes(normal: np.ndarray) -> np.ndarray:

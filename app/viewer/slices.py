@@ -13,8 +13,9 @@ from app.viewer.controls import LabelControls
 from app.viewer.layer import Layer
 from app.viewer.section import Triangles, part_below
 from recon.formats import SliceOptions
-from recon.inputs import CrossSections, Plane
+from recon.inputs import CrossSections
 from recon.regions import owned_regions, triangulated
+from recon.slices import Plane
 
 if TYPE_CHECKING:
     from app.viewer.page import Page

@@ -24,7 +24,8 @@ from recon.formats import SliceOptions
 from recon.formats.labels import label_table
 from recon.formats.outlines import PlaneFit, Remarks, fit_plane, in_plane_axes, mend_rings
 from recon.formats.untrusted import LARGEST_COORDINATE, are_coordinates, read_whole
-from recon.inputs import CrossSections, Plane, Ring
+from recon.inputs import CrossSections
+from recon.slices import Plane, Ring
 
 MAX_LABEL = 65_535
 SHORTEST_NORMAL = 1e-9

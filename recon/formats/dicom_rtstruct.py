@@ -24,7 +24,8 @@ from recon.formats.dicom_parsing import parsing
 from recon.formats.labels import Color, color_from_bytes, label_table
 from recon.formats.outlines import Remarks, combine_outlines, fit_plane, in_plane_axes
 from recon.formats.untrusted import are_coordinates, plain
-from recon.inputs import CrossSections, Plane
+from recon.inputs import CrossSections
+from recon.slices import Plane
 
 SAME_PLANE = 0.05  # mm; contours are written to .01 or finer, slices stand .1 or more apart
 OFF_PLANE_REFUSED = 1e-2  # of the extent

@@ -22,7 +22,8 @@ from recon.errors import UserError
 from recon.formats import SliceOptions
 from recon.formats.outlines import Remarks
 from recon.formats.untrusted import LARGEST_COORDINATE, are_coordinates, plain, read_whole
-from recon.inputs import CrossSections, Label, Plane
+from recon.inputs import CrossSections
+from recon.slices import Label, Plane
 
 ELEVATION_NAMES = ("elevation", "ele", "elev", "height", "altitude", "contour", "level", "z")
 GEOGRAPHIC = ("CRS84", ":4326", ":4979", ":4269", ":4258")  # ends of names of systems of longitude and latitude

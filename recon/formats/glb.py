@@ -21,9 +21,9 @@ from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.meshes import METRES, Part, checked, offset_for_float32, parts, texture_of
 from recon.formats.untrusted import plain
-from recon.inputs import Label
 from recon.rotations import rotation_matrices, shortest_turn
 from recon.scene import Frame, Scene
+from recon.slices import Label
 from render.meshes import own_colors, to_bytes, to_linear, to_srgb, vertex_normals
 
 if TYPE_CHECKING:

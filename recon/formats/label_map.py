@@ -17,7 +17,8 @@ from recon.errors import UserError
 from recon.formats import SliceOptions
 from recon.formats.labels import Color, label_table
 from recon.formats.untrusted import failures_named
-from recon.inputs import CrossSections, LabelVolume
+from recon.inputs import CrossSections
+from recon.slices import LabelVolume
 
 MAX_VOXELS = 10**9
 MAX_LABEL = 65_535

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from recon.formats.untrusted import plain
-from recon.inputs import Label, distinct_color
+from recon.inputs import distinct_color
+from recon.slices import Label
 
 Color = tuple[float, float, float]
 

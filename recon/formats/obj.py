@@ -17,8 +17,9 @@ from jaxtyping import Float
 from recon.errors import UserError
 from recon.files import file_names, replacing
 from recon.formats.meshes import Part, checked, parts, texture_of
-from recon.inputs import Label, distinct_color
+from recon.inputs import distinct_color
 from recon.scene import Scene
+from recon.slices import Label
 from render.meshes import own_colors, to_bytes
 
 if TYPE_CHECKING:

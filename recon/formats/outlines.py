@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int
 from numba import njit
 
 from recon.errors import UserError
-from recon.inputs import Ring
+from recon.slices import Ring
 
 MAX_CROSSINGS = 10_000
 """More crossings than this in one plane are no outline but noise; resolving them would take unbounded memory."""

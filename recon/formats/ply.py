@@ -17,8 +17,8 @@ from recon.errors import UserError
 from recon.files import replacing
 from recon.formats.meshes import checked, float32_loses, whole
 from recon.formats.ply_elements import Lists, Table, read_ply
-from recon.inputs import Label
 from recon.scene import Frame, Scene
+from recon.slices import Label
 from render.meshes import own_colors, to_bytes
 
 if TYPE_CHECKING:

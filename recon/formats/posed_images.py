@@ -35,7 +35,8 @@ from recon.images import (
     read_mask,
     read_numbers,
 )
-from recon.inputs import Label, PointCloud, View, Views
+from recon.inputs import PointCloud, View, Views
+from recon.slices import Label
 from render.cameras import Camera
 
 COMPANION = re.compile(r"[_.-](depth|normal|mask|alpha|disp|albedo|label|seg|conf)\w*$", re.IGNORECASE)

@@ -15,7 +15,6 @@ import numpy as np
 from recon.errors import UserError
 from recon.formats.ply_elements import elements_of
 from recon.formats.splat_frames import Y_DOWN, Y_UP
-from recon.formats.splat_glb import holds_gaussians
 from recon.formats.untrusted import failures_named
 from recon.gaussians.cleaning import is_finite
 from recon.scene import Scene
@@ -96,6 +95,8 @@ def write_splats(scene: Scene, path: Path) -> None:
 def is_splats(path: Path) -> bool:
     """Whether the path is a file of Gaussians, or a folder of SOG's files: by its ending, and by what is in it where
     meshes or points have the same ending."""
+    from recon.formats.splat_glb import holds_gaussians
+
     if path.is_dir() or path.name == SOG_META:
         return _names_sog(path / SOG_META if path.is_dir() else path)
     if not path.is_file():

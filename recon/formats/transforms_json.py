@@ -31,7 +31,8 @@ from recon.formats.options import PointOptions, ViewOptions
 from recon.formats.posed_images import ImageFolder, PosedImage, views_of
 from recon.formats.untrusted import MAX_TEXT_BYTES, plain, read_whole
 from recon.images import examine, may_be_sides
-from recon.inputs import BACKGROUND, Label, PointCloud, Views
+from recon.inputs import PointCloud, Views
+from recon.slices import BACKGROUND, Label
 
 SPLIT = ("train", "val", "test")
 IMAGE_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".JPG", ".webp")

@@ -15,8 +15,9 @@ from app.export import export
 from app.kinds import MethodInput
 from recon.formats.meshes import read_scene
 from recon.formats.scene_folder import write_scene_folder
-from recon.inputs import CrossSections, Label, Plane, PointCloud, Ring
+from recon.inputs import CrossSections, PointCloud
 from recon.scene import Frame, Scene
+from recon.slices import Label, Plane, Ring
 from render.cameras import Camera, look_at
 
 PYTHON = os.environ.get("RELIEF_BPY_PYTHON", "")

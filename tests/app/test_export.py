@@ -15,8 +15,9 @@ from app.export import SCRIPT, export
 from recon.errors import UserError
 from recon.formats.meshes import read_scene, write_scene
 from recon.formats.scene_folder import write_scene_folder
-from recon.inputs import CrossSections, Label, Plane, PointCloud, Ring
+from recon.inputs import CrossSections, PointCloud
 from recon.scene import Frame, Scene
+from recon.slices import Label, Plane, Ring
 from recon.surface.texture import textured
 
 LABELS = (Label(1, "Lt Lung/upper", (0.9, 0.2, 0.1)), Label(2, "Herz", (0.1, 0.3, 0.8)))

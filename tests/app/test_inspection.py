@@ -13,7 +13,8 @@ from rich.console import Console
 
 from app.inspection import describe, print_description
 from recon.formats import SliceOptions, format_of, read
-from recon.inputs import CrossSections, Label, LabelVolume, Plane, Ring
+from recon.inputs import CrossSections
+from recon.slices import Label, LabelVolume, Plane, Ring
 
 
 def facts_of(path: Path, **options: object) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from app.report import write_report
 from app.report_pictures import result_pictures, side_viewpoints
 from app.report_plots import curves
 from app.report_slices import SliceEvidence, contour_distances, slice_pictures
-from recon.inputs import CrossSections, Label, Plane, Ring
+from recon.inputs import CrossSections
 from recon.metrics import contour_error
 from recon.scene import Frame, Scene
+from recon.slices import Label, Plane, Ring
 from recon.surface.facts import mesh_facts
 
 NASTY = '<script>alert("1")</script> & Co'

@@ -25,9 +25,10 @@ from recon.errors import UserError
 from recon.formats import SliceOptions
 from recon.formats.meshes import write_scene
 from recon.formats.scene_folder import write_scene_folder
-from recon.inputs import CrossSections, Label, Plane, Ring
+from recon.inputs import CrossSections
 from recon.progress import Progress
 from recon.scene import Frame, Scene
+from recon.slices import Label, Plane, Ring
 
 BONE, LUNG = Label(1, "bone", (0.9, 0.8, 0.6)), Label(2, "left lung", (0.3, 0.5, 0.9))
 XY = np.eye(3)[:2]

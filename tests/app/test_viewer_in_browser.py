@@ -15,8 +15,8 @@ from app.viewer import Content
 from app.viewer.page import Page
 from app.viewer.server import LocalServer, start_server
 from app.viewer.serving import open_page
-from recon.inputs import Label
 from recon.scene import Frame, Scene
+from recon.slices import Label
 from render.cameras import Camera, look_at
 
 pytestmark = [

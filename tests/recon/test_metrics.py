@@ -5,9 +5,10 @@ import pytest
 import trimesh
 
 from recon.errors import UserError
-from recon.inputs import CrossSections, Label, LabelVolume, Plane, Ring
+from recon.inputs import CrossSections
 from recon.metrics import compare, compare_boundaries, contour_error, held_out_dice, surface_distances
 from recon.scene import LabelGrid
+from recon.slices import Label, LabelVolume, Plane, Ring
 
 
 @pytest.fixture

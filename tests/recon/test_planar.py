@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recon.inputs import BACKGROUND, CrossSections, Label, Plane, Ring
+from recon.inputs import CrossSections
 from recon.planar import distance_to_segments, inside_at, inside_on_lattice, outlines, samples
+from recon.slices import BACKGROUND, Label, Plane, Ring
 
 
 def square(half: float, label: int, hole: bool = False, center: tuple[float, float] = (0, 0)) -> Ring:

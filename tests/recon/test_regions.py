@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recon.inputs import Plane, Ring
 from recon.regions import even_odd_region, owned_regions, triangulated
+from recon.slices import Plane, Ring
 
 XY = np.eye(3)[:2]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recon.formats import SliceOptions, read
-from recon.inputs import LabelVolume, Plane
+from recon.slices import LabelVolume, Plane
 from recon.tracing import trace
 
 

@@ -18,11 +18,12 @@ from jaxtyping import Float32
 
 from recon.errors import UserError
 from recon.fields.least_bending import refine
-from recon.inputs import BACKGROUND, CrossSections, Label
+from recon.inputs import CrossSections
 from recon.limits import Cost
 from recon.methods.least_bending.fields import FieldsStage, LabelField
 from recon.planar import Outline, outlines
 from recon.scene import Frame, Scene
+from recon.slices import BACKGROUND, Label
 from recon.surface.label_surfaces import label_surfaces
 from recon.surface.marching import isosurface
 

@@ -36,9 +36,9 @@ from recon.errors import UserError
 from recon.fields.closest import ClosestPoints
 from recon.fields.least_bending import Lattice, Rows, copy_border, refine, solve, zero_crossings
 from recon.fields.topology import connected_parts, simplifications
-from recon.inputs import BACKGROUND, Label
 from recon.planar import Outline, distance_to_segments, inside_on_lattice, samples
 from recon.scene import Frame, Scene
+from recon.slices import BACKGROUND, Label
 from recon.surface.marching import isosurface
 
 CELLS_BETWEEN = 16

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from recon.errors import UserError
-from recon.inputs import CrossSections, LabelVolume
+from recon.inputs import CrossSections
 from recon.limits import Cost
 from recon.methods.morphing.distances import slice_fields
 from recon.methods.morphing.layers import LatticeLabels, LayersStage
@@ -28,6 +28,7 @@ from recon.methods.morphing.motion import MotionStage
 from recon.methods.morphing.slices import Stack, stack_of
 from recon.methods.morphing.volume import with_volume_given_back
 from recon.scene import Frame, LabelGrid, Scene
+from recon.slices import LabelVolume
 from recon.surface.label_surfaces import label_surfaces
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt16
 from numba import njit
 
-from recon.inputs import BACKGROUND
 from recon.methods.morphing.distances import Region, SliceFields
 from recon.methods.morphing.motion import on_slice, sample, sample_region
+from recon.slices import BACKGROUND
 
 LARGEST_SHIFT = 0.4
 SHIFT_ROUNDS = 3

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Float32
 from numba import njit
 
-from recon.inputs import BACKGROUND
 from recon.methods.morphing.distances import SliceFields
 from recon.methods.morphing.slices import Stack
 from recon.scene import Scene
+from recon.slices import BACKGROUND
 
 REACH = 3.0
 ROUNDS = 3

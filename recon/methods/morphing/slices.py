@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt16
 
 from recon.errors import UserError
-from recon.inputs import LabelVolume
+from recon.slices import LabelVolume
 
 MARGIN = 6
 LARGEST_BLOCK = 8

@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 
 from recon.errors import UserError
-from recon.inputs import BACKGROUND, CrossSections
+from recon.inputs import CrossSections
 from recon.limits import Cost
 from recon.scene import Frame, LabelGrid, Scene
+from recon.slices import BACKGROUND
 
 if TYPE_CHECKING:
     from recon.methods.orex.extraction import Field

@@ -25,10 +25,11 @@ from jaxtyping import Float32, Float64, UInt8
 from scipy.spatial import ConvexHull
 
 from recon.errors import UserError
-from recon.inputs import BACKGROUND, CrossSections, Plane
+from recon.inputs import CrossSections
 from recon.methods.least_bending.fields import plane_spacing
 from recon.planar import inside_at, outlines
 from recon.scene import Frame
+from recon.slices import BACKGROUND, Plane
 
 UNIFORM_POINTS = 2048
 OUTER_POINTS = 2**14

@@ -9,7 +9,8 @@ import pytest
 
 from recon.errors import UserError
 from recon.formats import SliceOptions, csl
-from recon.inputs import CrossSections, Plane
+from recon.inputs import CrossSections
+from recon.slices import Plane
 
 SQUARE = "0 0 {z}\n4 0 {z}\n4 4 {z}\n0 4 {z}\n"
 PLANES = (

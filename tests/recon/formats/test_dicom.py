@@ -12,7 +12,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from recon.errors import UserError
 from recon.formats import SliceOptions, dicom, read
-from recon.inputs import CrossSections, Plane
+from recon.inputs import CrossSections
+from recon.slices import Plane
 
 FOREIGN = Path(__file__).parent / "foreign"
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"

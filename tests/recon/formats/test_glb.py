@@ -11,8 +11,8 @@ import trimesh
 
 from recon.errors import UserError
 from recon.formats.meshes import read_scene, write_scene
-from recon.inputs import Label
 from recon.scene import Frame, Scene
+from recon.slices import Label
 
 
 class Node(NamedTuple):

@@ -13,8 +13,8 @@ from recon.errors import UserError
 from recon.files import file_names, replacing
 from recon.formats.meshes import read_scene, write_scene
 from recon.formats.scene_folder import read_scene_folder, write_scene_folder
-from recon.inputs import Label
 from recon.scene import Frame, Scene
+from recon.slices import Label
 from render.raycasting import import_open3d
 
 RED, BLUE = (0.9, 0.2, 0.1), (0.1, 0.3, 0.8)

@@ -8,8 +8,8 @@ import trimesh
 
 from recon.errors import UserError
 from recon.formats.meshes import write_scene
-from recon.inputs import Label
 from recon.scene import Frame, Scene
+from recon.slices import Label
 
 
 def a_scene() -> Scene:

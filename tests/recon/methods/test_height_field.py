@@ -12,8 +12,9 @@ from scipy.interpolate import LinearNDInterpolator, RegularGridInterpolator
 
 import recon.methods.height_field as module
 from recon.errors import UserError
-from recon.inputs import CrossSections, Label, Plane
+from recon.inputs import CrossSections
 from recon.methods.height_field import HeightFieldConfig, height_field
+from recon.slices import Label, Plane
 from recon.training import Trainer
 
 GROUND = (Label(1, "ground", (0.5, 0.4, 0.3)),)

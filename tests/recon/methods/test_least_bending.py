@@ -11,12 +11,13 @@ import trimesh
 
 from recon.errors import UserError
 from recon.formats import SliceOptions, read
-from recon.inputs import CrossSections, Label, Plane
+from recon.inputs import CrossSections
 from recon.methods.least_bending import LeastBendingConfig, _closed, least_bending
 from recon.methods.least_bending.fields import FieldsStage, Recipe, plane_spacing
 from recon.metrics import compare, contour_error
 from recon.planar import outlines
 from recon.scene import Frame, Scene
+from recon.slices import Label, Plane
 from recon.training import Trainer
 from tests.solids import cut, double_torus, oblique, parallel, shell
 

@@ -16,11 +16,12 @@ import recon.methods.morphing.slices as slices_module
 from benchmarks.slices_volumes import BASELINES, interpolated
 from recon.errors import UserError
 from recon.formats import SliceOptions, read
-from recon.inputs import CrossSections, Label, LabelVolume, Plane
+from recon.inputs import CrossSections
 from recon.methods.morphing import MorphingConfig, morphing
 from recon.methods.morphing.layers import LayersStage
 from recon.metrics import held_out_dice
 from recon.scene import Scene
+from recon.slices import Label, LabelVolume, Plane
 from recon.surface.closest import TriangleIndex
 from recon.training import Trainer
 from tests.recon.surface.mesh_assertions import assert_closed_and_manifold

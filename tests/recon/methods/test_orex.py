@@ -16,12 +16,13 @@ from scipy.spatial import ConvexHull
 from torch.nn import functional
 
 from recon.errors import UserError
-from recon.inputs import CrossSections, Label, LabelVolume, Plane, Ring
+from recon.inputs import CrossSections
 from recon.methods.orex import OrexConfig, fit_to_minutes, orex
 from recon.methods.orex import contour_samples as cs
 from recon.methods.orex.extraction import Lattice, expected_evaluations, label_lattice, lattice_around, surfaces
 from recon.methods.orex.field import STEEPEST, RefinementField, losses
 from recon.methods.orex.stage import OrexStage, Plan
+from recon.slices import Label, LabelVolume, Plane, Ring
 from recon.training import Stage, Trainer
 from tests.killing import assert_killed_runs_end_with_the_same_bits
 
