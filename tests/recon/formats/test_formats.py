@@ -111,6 +111,8 @@ def test_no_format_loads_before_it_is_met():
         "recon.formats.options",
         "recon.formats.untrusted",
         "recon.inputs",
+        "recon.slices",
+        "recon.tracing",
     }
 
 
