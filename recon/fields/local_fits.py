@@ -29,7 +29,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from recon.fields.consensus import WITNESSES, agreeing_axes, agreeing_patches, confirmed_axes
 from recon.fields.neighbourhoods import distinct_along_curve, local_spacing, median_over, nearest, nearest_left
-from recon.fields.outliers import off_sheets, scattered
+from recon.fields.outliers import in_company, off_sheets, scattered
 from recon.fields.quadrics import fit_patches, mean_over, principal_axes, tangents
 from recon.fields.scan_lines import without_crowded_lines
 
@@ -151,7 +151,8 @@ def _survey(points, neighbours):
         patches = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)[0][:, 0]
         moved, noise = points, np.zeros(len(points))
         normals = _moved(points, *_with_close_sheets(points, axes, patches, neighbours, spacing, roughness))[1]
-    stray = scattered(roughness, spacing) | off_sheets(points, moved, normals, neighbours, spacing, noise)
+    stray = scattered(roughness, spacing) | in_company(neighbours)
+    stray |= off_sheets(points, moved, normals, neighbours, spacing, noise)
     return _Survey(spacing, normals, noise, stray)
 
 

@@ -151,6 +151,19 @@ def test_outliers_are_dropped_and_told(noise):
     assert sheets.noise == pytest.approx(noise, rel=0.08)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_plane_goes_on_where_its_sheet_has_ended(noise):
+    """Outliers 15 spacings beyond the sides of a square lie in the planes of all their neighbours, and six in company
+    far above it have neighbours of their own."""
+    rng = np.random.default_rng(11)
+    square = np.c_[rng.random((COUNT, 2)), noise * rng.standard_normal(COUNT)]
+    beyond = [[-0.2, 0.5, 0], [1.2, 0.5, 0], [0.5, -0.2, 0], [0.5, 1.2, 0]]
+    company = [0.5, 0.5, 0.6] + 0.02 * rng.standard_normal((6, 3))
+    sheets = fit_sheets(np.vstack([square, beyond, company]))
+    assert sheets.kept.max() < COUNT
+    assert len(sheets.kept) > 0.998 * COUNT
+
+
 def test_moving_the_cloud_moves_the_sheets():
     rng = np.random.default_rng(8)
     points, _ = sphere(rng, 2000, noise=0.02)

@@ -202,6 +202,32 @@ def test_five_percent_of_outliers(shape):
     assert_near(mesh, shape, shape.spacing(COUNT), most=3.0)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_six_outliers_in_company_make_no_surface(noise, seed):
+    """30 spacings above a torus, a few from each other."""
+    shape = clouds.torus()
+    spacing = shape.spacing(COUNT)
+    points = shape.cloud(COUNT, seed, noise * spacing)
+    company = [0, 0, points[:, 2].max() + 30 * spacing] + np.random.default_rng(seed).normal(0, 2 * spacing, (6, 3))
+    mesh = reconstructed(np.concatenate([points, company]))
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, spacing, mean=0.1 + noise / 2)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_outliers_in_the_planes_of_faces_do_not_extend_them(seed):
+    """8 spacings beyond the edges of a cube."""
+    shape, rng = clouds.cube(), np.random.default_rng(100 + seed)
+    points = shape.cloud(COUNT, seed)
+    beyond = points[rng.integers(COUNT, size=20)]
+    at = np.arange(20), (np.abs(beyond).argmax(1) + 1) % 3
+    beyond[at] = np.sign(beyond[at]) * (1 + 8 * shape.spacing(COUNT))
+    mesh = reconstructed(np.concatenate([points, beyond]))
+    assert_topology(mesh, shape)
+    assert_near(mesh, shape, shape.spacing(COUNT), most=2.5)
+
+
 MOVES = {
     "rotated": {},
     "a thousandth": {"scale": 1e-3},
