@@ -160,19 +160,24 @@ def _names(
 
 def _surplus(faces: Int32[np.ndarray, "f 3"], ends: Int64[np.ndarray, " p"], seam: _Sides) -> Int64[np.ndarray, " r"]:
     """Faces that lie on those of another piece, where two tiles did not come to the same surface: of more than two at
-    an edge of the seam, those of the piece that has the fewest there."""
+    an edge of the seam, those of the piece that has the fewest there, until no edge has more."""
     on_seam = np.zeros(int(faces.max(initial=-1)) + 1, bool)
     on_seam[seam.start] = on_seam[seam.end] = True
     near = np.flatnonzero(on_seam[faces].sum(1) >= 2)
-    topology = Topology(faces[near], len(on_seam))
-    sides = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
-    face, edge = near[sides // 3], topology.edge_of_side[sides]
-    piece = np.searchsorted(ends, face, side="right")
-    group, count = np.unique(edge * len(ends) + piece, return_inverse=True, return_counts=True)[1:]
-    few = count[group.ravel()] * len(ends) - piece  # the later piece where there are as many
-    order = np.lexsort((few, edge))
-    fewest = order[np.r_[True, np.diff(edge[order]) > 0]] if len(order) else order
-    return np.unique(face[np.isin(group.ravel(), group.ravel()[fewest])])
+    surplus = np.empty(0, np.int64)
+    while True:
+        topology = Topology(faces[near], len(on_seam))
+        sides = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
+        if len(sides) == 0:
+            return np.unique(surplus)
+        face, edge = near[sides // 3], topology.edge_of_side[sides]
+        piece = np.searchsorted(ends, face, side="right")
+        group, count = np.unique(edge * len(ends) + piece, return_inverse=True, return_counts=True)[1:]
+        few = count[group.ravel()] * len(ends) - piece  # the later piece where there are as many
+        order = np.lexsort((few, edge))
+        fewest = order[np.r_[True, np.diff(edge[order]) > 0]]
+        found = face[np.isin(group.ravel(), group.ravel()[fewest])]
+        surplus, near = np.concatenate([surplus, found]), np.setdiff1d(near, found)
 
 
 def _without(

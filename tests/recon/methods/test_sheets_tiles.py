@@ -214,6 +214,20 @@ def test_a_face_that_lies_on_those_of_another_piece_gives_way() -> None:
     assert topology.is_consistently_oriented
 
 
+def test_of_six_faces_at_an_edge_where_three_pieces_meet_two_stay() -> None:
+    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
+    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    a = np.flatnonzero((x < 5) & (y < 5))
+    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
+    top, below = [5.0, 2.5, 1], [5.0, 2.5, -1]  # of flaps at the side from (5, 2) to (5, 3), where all pieces have two
+    first = Mesh(np.concatenate([square, [top]]), np.concatenate([faces, [[32, 36, 33]]]))
+    second = Mesh(np.concatenate([square + [5, 0, 0], [below]]), np.concatenate([faces, [[2, 3, 36]]]))
+    corners = np.array([[5.0, 2, 0], [5, 3, 0], top, [5, 1.5, 1], [5, 3.5, 1], [6, 2.5, 1], [4, 2.5, 1]])
+    third = Mesh(corners, np.array([[0, 1, 5], [1, 0, 6], [0, 2, 3], [2, 1, 4]]))
+    mesh = welded([first, second, third], 1.0, False)
+    assert Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices)).non_manifold_edges == 0
+
+
 def test_a_side_whose_faces_look_different_ways_is_one_edge_all_the_same() -> None:
     x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
     square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
