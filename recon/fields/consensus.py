@@ -94,13 +94,13 @@ def _near_plane(around, x, y, z, steepness):
 
 @njit(cache=True)
 def confirmed_axes(points, axes, neighbours, spacing):
-    """A copy of the axes (n, 3) in which those that the neighbours do not confirm are replaced by one that they do, if
-    there is such among theirs; and which were replaced."""
-    confirmed, replaced = axes.copy(), np.zeros(len(axes), np.bool_)
+    """The axes (m, 3) of some points, whose neighbours (m, k) they head and whose spacing is (m,): replaced where the
+    neighbours do not confirm them, but another one, if there is such among theirs. And which were replaced, (m,)."""
+    confirmed, replaced = axes[neighbours[:, 0]], np.zeros(len(neighbours), np.bool_)
     around = np.empty((ABOUT, neighbours.shape[1] - 1), np.float32)
-    for i in range(len(points)):
+    for i in range(len(neighbours)):
         weight = _look_around(points, axes, neighbours[i], spacing[i], around)
-        x, y, z = np.float32(axes[i, 0]), np.float32(axes[i, 1]), np.float32(axes[i, 2])
+        x, y, z = np.float32(confirmed[i, 0]), np.float32(confirmed[i, 1]), np.float32(confirmed[i, 2])
         share = _confirmed(around, x, y, z) / weight
         if share > DOUBTFUL:
             continue
@@ -111,7 +111,7 @@ def confirmed_axes(points, axes, neighbours, spacing):
             if share > most:
                 most, replaced[i] = share, True
                 confirmed[i, 0], confirmed[i, 1], confirmed[i, 2] = x, y, z
-    return confirmed, np.flatnonzero(replaced)
+    return confirmed, replaced
 
 
 @njit(cache=True)

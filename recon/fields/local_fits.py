@@ -76,12 +76,19 @@ class Sheets:
 
 
 class _Survey(NamedTuple):
-    """What a first look tells of every point: spacing, axis, the noise's standard deviation, whether it is a stray."""
+    """What a first look tells of every point: spacing, the direction in which its neighbours vary least, how far they
+    are from a quadric (in spacings), its axis, the noise's standard deviation, whether it is a stray."""
 
     spacing: Float64[np.ndarray, " n"]
+    flat: Float64[np.ndarray, "n 3"]
+    roughness: Float64[np.ndarray, " n"]
     normals: Float64[np.ndarray, "n 3"]
     noise: Float64[np.ndarray, " n"]
     stray: Bool[np.ndarray, " n"]
+
+    def of(self, which: np.ndarray) -> _Survey:
+        """That of some points."""
+        return _Survey(*(values[which] for values in self))
 
 
 def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
@@ -102,9 +109,11 @@ def fit_sheets(points: Float64[np.ndarray, "n 3"]) -> Sheets:
         good = ~survey.stray
         again = good.mean() < MERE_FEW
         if again:
+            changed = survey.stray[neighbours[good, :CLOSE_SIZE]].any(1)
             neighbours = nearest_left(unit, neighbours, good, CLOSE_SIZE)
-        kept, unit = kept[good], unit[good]
-        survey = _survey(unit, neighbours) if again else _Survey(*(values[good] for values in survey))
+        kept, unit, survey = kept[good], unit[good], survey.of(good)
+        if again:
+            survey = _survey_again(unit, neighbours, np.flatnonzero(changed), survey)
     noise, normals, spacing = float(np.median(survey.noise)), survey.normals, survey.spacing
     if noise > 0:
         unit, normals = _denoise(unit, survey)
@@ -136,24 +145,48 @@ def _extent(points):
 
 def _survey(points, neighbours):
     """A first look at the points: exact patches, or where there is noise patches of one size that average it."""
+    everyone = np.arange(len(points))
     spacing = local_spacing(points, neighbours)
-    sizes = np.full(len(points), min(EXACT_SIZE, len(points)))
-    axes = principal_axes(points, neighbours, sizes)
-    # not reweighted: among few points a robust patch finds some that it passes through
-    _, leverage, scale = fit_patches(points, axes, neighbours, sizes[:, None], 1)
-    roughness = scale / np.sqrt(1 - leverage[:, 0]) / spacing
-    if _is_noisy(points, axes, neighbours, spacing, roughness):
-        moved, normals, noise = _pilot(points, PILOT_SIZE)
-        wanted = int(SIZE_OF_NOISE * np.median(noise / spacing) / PILOT_SHARE)
-        if wanted > PILOT_SIZE:  # too few for their noise: they bend after it, and leave a part of it unseen
-            moved, normals, noise = _pilot(points, min(wanted, MOST_SIZE))
-    else:
-        patches = fit_patches(points, axes, neighbours, sizes[:, None], ITERATIONS)[0][:, 0]
-        moved, noise = points, np.zeros(len(points))
-        normals = _moved(points, *_with_close_sheets(points, axes, patches, neighbours, spacing, roughness))[1]
+    flat, roughness = np.empty((len(points), 3)), np.empty(len(points))
+    _measure(points, neighbours, everyone, spacing, flat, roughness)
+    if not _is_noisy(points, flat, neighbours, spacing, roughness):
+        normals = flat.copy()
+        _fit_exactly(points, neighbours, everyone, spacing, roughness, normals)
+        return _judged(points, points, neighbours, spacing, flat, roughness, normals, np.zeros(len(points)))
+    moved, normals, noise = _pilot(points, PILOT_SIZE)
+    wanted = int(SIZE_OF_NOISE * np.median(noise / spacing) / PILOT_SHARE)
+    if wanted > PILOT_SIZE:  # too few for their noise: they bend after it, and leave a part of it unseen
+        moved, normals, noise = _pilot(points, min(wanted, MOST_SIZE))
+    return _judged(points, moved, neighbours, spacing, flat, roughness, normals, noise)
+
+
+def _survey_again(points, neighbours, changed, before):
+    """The survey of points some of which, those `changed`, have other neighbours than before. In a cloud without noise
+    nothing more than those is looked at."""
+    if before.noise.any():
+        return _survey(points, neighbours)
+    spacing = local_spacing(points, neighbours)
+    _, flat, roughness, normals, noise, _ = before
+    _measure(points, neighbours, changed, spacing, flat, roughness)
+    normals[changed] = flat[changed]
+    _fit_exactly(points, neighbours, changed, spacing, roughness, normals)
+    return _judged(points, points, neighbours, spacing, flat, roughness, normals, noise)
+
+
+def _judged(points, moved, neighbours, spacing, flat, roughness, normals, noise):
+    """The survey with its last column: which are strays."""
     stray = scattered(roughness, spacing) | in_company(neighbours)
     stray |= off_sheets(points, moved, normals, neighbours, spacing, noise)
-    return _Survey(spacing, normals, noise, stray)
+    return _Survey(spacing, flat, roughness, normals, noise, stray)
+
+
+def _measure(points, neighbours, which, spacing, flat, roughness):
+    """Fills in the direction of least variance, and the roughness, of the points `which`."""
+    near, sizes = neighbours[which], np.full(len(which), min(EXACT_SIZE, len(points)))
+    flat[which] = principal_axes(points, near, sizes)
+    # not reweighted: among few points a robust patch finds some that it passes through
+    _, leverage, scale = fit_patches(points, flat, near, sizes[:, None], 1)
+    roughness[which] = scale / np.sqrt(1 - leverage[:, 0]) / spacing[which]
 
 
 def _pilot(points, size):
@@ -179,28 +212,35 @@ def _is_noisy(points, axes, neighbours, spacing, roughness):
     return np.quantile(scatter, NOISE_QUANTILE) > LEAST_NOISE
 
 
-def _with_close_sheets(points, axes, patches, neighbours, spacing, roughness):
-    """Axes and patches, replaced at rough points where one of several sheets explains a third of the neighbours."""
-    rough = np.flatnonzero(roughness > ROUGH)
+def _fit_exactly(points, neighbours, which, spacing, roughness, normals):
+    """Replaces the normals of the points `which` of a cloud without noise (in place) by those of their patches; where
+    one of several sheets explains a third of a rough point's neighbours, by that sheet's."""
+    sizes = np.full((len(which), 1), min(EXACT_SIZE, len(points)))
+    fits = fit_patches(points, normals, neighbours[which], sizes, ITERATIONS)[0][:, 0]
+    rough = which[roughness[which] > ROUGH]
+    axes = normals.copy()
+    normals[which] = _slanted(axes[which], fits)
     if neighbours.shape[1] <= WITNESSES or len(rough) == 0:
-        return axes, patches
-    agreeing = agreeing_axes(points, axes, neighbours, spacing, rough)
-    fits, distances = agreeing_patches(points, agreeing, neighbours, spacing, rough)
+        return
+    axes = agreeing_axes(points, axes, neighbours, spacing, rough)
+    fits, distances = agreeing_patches(points, axes, neighbours, spacing, rough)
     explained = distances[:, WITNESSES // 3 - 1] < EXPLAINED * roughness[rough] * spacing[rough]
-    axes, patches = axes.copy(), patches.copy()
-    axes[rough[explained]] = agreeing[rough[explained]]
-    patches[rough[explained]] = fits[explained]
-    return _without_doubt(points, axes, patches, neighbours, spacing)
+    normals[rough[explained]] = _slanted(axes[rough[explained]], fits[explained])
+    _dispel_doubt(points, neighbours, which, spacing, normals)
 
 
-def _without_doubt(points, axes, patches, neighbours, spacing):
-    """Axes and patches, replaced (in place) where the neighbours' axes contradict them and confirm another one."""
+def _dispel_doubt(points, neighbours, which, spacing, normals):
+    """Replaces normals of the points `which` (in place) where those of the neighbours contradict them and confirm
+    another one; after that those that have one replaced around them are asked again."""
     for _ in range(ROUNDS_OF_DOUBT):
-        normals = _moved(points, axes, patches)[1]
-        confirmed, which = confirmed_axes(points, normals, neighbours, spacing)
-        fits, _ = agreeing_patches(points, confirmed, neighbours, spacing, which)
-        axes[which], patches[which] = confirmed[which], fits
-    return axes, patches
+        axes, replaced = confirmed_axes(points, normals, neighbours[which], spacing[which])
+        doubted = which[replaced]
+        normals[doubted] = axes[replaced]
+        fits, _ = agreeing_patches(points, normals, neighbours, spacing, doubted)
+        normals[doubted] = _slanted(axes[replaced], fits)
+        changed = np.zeros(len(points), bool)
+        changed[doubted] = True
+        which = which[changed[neighbours[which]].any(1)]
 
 
 def _pooled(scale, leverage, neighbours):
@@ -230,7 +270,11 @@ def _denoise(points, survey):
 
 def _moved(points, axes, patches):
     """Points moved onto their patches, and the patches' unit normals there."""
+    return points + patches[:, :1] * axes, _slanted(axes, patches)
+
+
+def _slanted(axes, patches):
+    """The unit normals of patches at their points."""
     along, across = tangents(axes)
     normals = axes - patches[:, 1:2] * along - patches[:, 2:3] * across
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return points + patches[:, :1] * axes, normals
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)

@@ -30,18 +30,18 @@ RIDGE = 1e-6  # on slopes and curvatures, so that a neighbourhood without width 
 
 @njit(cache=True, parallel=True)
 def principal_axes(points, neighbours, sizes):
-    """The direction of least variance of each point's sizes[i] nearest neighbours (itself among them), unit (n, 3).
+    """The direction of least variance of the sizes[i] nearest neighbours of some points (m, k), which are themselves
+    their first: unit (m, 3).
 
     Points that lie on one line have no such direction; they get one across the line.
     """
-    n = len(points)
-    axes = np.zeros((n, 3))
-    for i in prange(n):
-        last = points[neighbours[i, sizes[i] - 1]] - points[i]
-        _least_direction(
-            *_covariance(points, neighbours[i, : sizes[i]], points[i], last[0] ** 2 + last[1] ** 2 + last[2] ** 2),
-            axes[i],
-        )
+    axes = np.zeros((len(neighbours), 3))
+    for i in prange(len(neighbours)):
+        near = neighbours[i, : sizes[i]]
+        center = points[near[0]]
+        last = points[near[-1]] - center
+        square = last[0] ** 2 + last[1] ** 2 + last[2] ** 2
+        _least_direction(*_covariance(points, near, center, square), axes[i])
     return axes
 
 
@@ -122,7 +122,8 @@ def _tangent(x, y, z):
 
 @njit(cache=True, parallel=True)
 def fit_patches(points, axes, neighbours, sizes, iterations):
-    """Robust quadric patches at every point, over its sizes[i, m] nearest neighbours, for each m; sizes ascend.
+    """Robust quadric patches at some points, over their sizes[i, m] nearest neighbours, for each m; sizes ascend. The
+    first of the neighbours (n, k) are the points themselves; the axes are those of all points.
 
     Gives (n, m, 3) the patch's height at the point and its two slopes, along the directions of `tangents`; (n, m) the
     leverage: how much of the point's own height its patch took over, which is the variance of the patch's height over
@@ -136,7 +137,7 @@ def fit_patches(points, axes, neighbours, sizes, iterations):
     for block in prange((n + BLOCK - 1) // BLOCK):
         local = np.empty((LOCALS, neighbours.shape[1]))
         for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-            localize(points, axes, neighbours[i, : sizes[i, -1]], i, local)
+            localize(points, axes, neighbours[i, : sizes[i, -1]], neighbours[i, 0], local)
             scale[i] = _fit_point(local, sizes[i], iterations, patches[i], leverage[i])
     return patches, leverage, scale
 

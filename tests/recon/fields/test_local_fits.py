@@ -151,6 +151,17 @@ def test_outliers_are_dropped_and_told(noise):
     assert sheets.noise == pytest.approx(noise, rel=0.08)
 
 
+def test_normals_where_outliers_stood_beside_are_as_good_as_without_them():
+    rng = np.random.default_rng(12)
+    points, normals = sphere(rng)
+    outliers = 1.06 * sphere(rng, COUNT // 20)[0]
+    alone, beside = fit_sheets(points), fit_sheets(np.vstack([points, outliers]))
+    of_sphere = beside.kept < COUNT
+    assert of_sphere.sum() > 0.998 * COUNT
+    off = angles(beside.normals[of_sphere], normals[beside.kept[of_sphere]])
+    assert rms(off) < 1.25 * rms(angles(alone.normals, normals[alone.kept]))
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_a_plane_goes_on_where_its_sheet_has_ended(noise):
     """Outliers 15 spacings beyond the sides of a square lie in the planes of all their neighbours, and six in company
