@@ -61,6 +61,14 @@ def split_non_manifold(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     has no counterpart is left with an open edge.
     """
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces, np.int64)
+    fan = parted_fans(vertices, faces)
+    _, corner = np.unique(fan, return_index=True)
+    return _mesh(vertices[faces.ravel()[corner]], fan.reshape(-1, 3))
+
+
+def parted_fans(vertices: Float64[np.ndarray, "v 3"], faces: Int64[np.ndarray, "f 3"]) -> Int64[np.ndarray, " c"]:
+    """For each corner the number of the fan that it is of when sheets are parted where they touch: the vertex that it
+    gets in `split_non_manifold`."""
     topology = Topology(faces, len(vertices))
     crowded = np.flatnonzero(topology.faces_of_edge > 2)
     sides = _sides_of(topology, crowded)
@@ -73,8 +81,7 @@ def split_non_manifold(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
         joined = np.flatnonzero(split.faces_of_edge[split.edge_of_side] > 2)
         shared = np.flatnonzero(np.isin(crowded, topology.edge_of_side[joined]) & ~outside)
         if not len(shared):
-            _, corner = np.unique(fan, return_index=True)
-            return _mesh(vertices[faces.ravel()[corner]], fan.reshape(-1, 3))
+            return fan
         outside[shared[_one_a_cluster(topology, sides[first[shared]])]] = True
 
 

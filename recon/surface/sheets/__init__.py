@@ -150,13 +150,15 @@ def _parted(mesh: Mesh) -> Mesh:
     that cannot be parted, one of them goes."""
     import trimesh
 
-    split = split_non_manifold(without_bad_faces(trimesh.Trimesh(*mesh, process=False)))
-    topology = Topology(np.asarray(split.faces), len(split.vertices))
-    crowded = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
-    if len(crowded) == 0:
-        return Mesh(np.asarray(split.vertices), topology.faces)
-    _, one = np.unique(topology.edge_of_side[crowded], return_index=True)
-    return _parted(Mesh(np.asarray(split.vertices), np.delete(topology.faces, crowded[one] // 3, axis=0)))
+    found = without_bad_faces(trimesh.Trimesh(*mesh, process=False))
+    while True:
+        found = split_non_manifold(found)
+        topology = Topology(np.asarray(found.faces), len(found.vertices))
+        crowded = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
+        if len(crowded) == 0:
+            return Mesh(np.asarray(found.vertices), topology.faces)
+        _, one = np.unique(topology.edge_of_side[crowded], return_index=True)
+        found = trimesh.Trimesh(found.vertices, np.delete(topology.faces, crowded[one] // 3, axis=0), process=False)
 
 
 def _is_closed(lattice: Lattice, given: Answers, field: SheetField, tile: Tile) -> tuple[bool, str]:

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import KDTree
 
+from recon.surface.cleaning import parted_fans
 from recon.surface.sheets.borders import MOST_EXPECTED, Mesh, compact
 from recon.surface.sheets.tiles import Tile
 from recon.surface.topology import Topology
@@ -61,6 +62,7 @@ def welded(pieces: list[Mesh], step: float, closed: bool) -> Mesh:
     surplus = _surplus(faces, ends, sides.of(here))
     alone = _without(surplus, faces, alone, part, ends)
     kept = np.delete(np.arange(len(faces)), surplus)
+    touching = np.concatenate([sides.start, sides.end, faces[surplus].ravel()])
     faces, part = faces[kept], part[kept]
     centers, caps, part_of_cap = _fans(alone, sides.of(here), vertices, closed)
     vertices, faces = np.concatenate([vertices, centers]), np.concatenate([faces, caps])
@@ -68,7 +70,7 @@ def welded(pieces: list[Mesh], step: float, closed: bool) -> Mesh:
         group = group[np.concatenate([part, part_of_cap])]
         inward = (_volumes(vertices, faces, group) < 0)[group]
         faces = np.where(inward[:, None], faces[:, [0, 2, 1]], faces)
-    return _without_loose_vertices(vertices, faces)
+    return _without_loose_vertices(*_parted_at(vertices, faces, touching))
 
 
 def _joined(pieces: list[Mesh]) -> tuple[Int32[np.ndarray, "f 3"], Int32[np.ndarray, " f"], _Sides]:
@@ -225,6 +227,32 @@ def _fans(
     number, which = np.cumsum(filled) - 1, filled[loop]
     caps = np.stack([end[which], start[which], len(vertices) + number[loop[which]]], 1)
     return centers[filled], caps.astype(np.int32), part[which].astype(np.int32)
+
+
+def _parted_at(
+    vertices: Float64[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], touching: Int64[np.ndarray, " t"]
+) -> Mesh:
+    """The mesh with sheets parted where they touch, at some of the vertices and the ends of edges there; where three
+    faces meet in an edge that cannot be parted, one of them goes."""
+    asked = np.zeros(len(vertices), bool)
+    asked[touching] = True
+    asked[faces[asked[faces].any(1)]] = True
+    while True:
+        near = np.flatnonzero(asked[faces].any(1))
+        fan = parted_fans(vertices, faces[near].astype(np.int64))
+        vertex = faces[near].ravel()[np.unique(fan, return_index=True)[1]]
+        new = asked[vertex]
+        new[np.unique(vertex, return_index=True)[1]] = False  # one fan keeps the vertex
+        vertices, asked = (np.concatenate([values, values[vertex[new]]]) for values in (vertices, asked))
+        vertex[new] = len(vertices) - new.sum() + np.arange(new.sum())
+        faces[near] = vertex[fan].reshape(-1, 3)
+        topology = Topology(faces[near], len(vertices))
+        crowded = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
+        if len(crowded) == 0:
+            return Mesh(vertices, faces)
+        surplus = near[crowded[np.unique(topology.edge_of_side[crowded], return_index=True)[1]] // 3]
+        asked[faces[surplus]] = True
+        faces = np.delete(faces, surplus, axis=0)
 
 
 @njit(cache=True)

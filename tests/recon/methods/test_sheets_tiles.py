@@ -228,6 +228,23 @@ def test_of_six_faces_at_an_edge_where_three_pieces_meet_two_stay() -> None:
     assert Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices)).non_manifold_edges == 0
 
 
+def test_what_touches_a_seam_in_one_vertex_is_parted_from_it() -> None:
+    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
+    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    a = np.flatnonzero((x < 5) & (y < 5))
+    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
+    standing = np.stack([0 * x + 5, 3 + (x - y) / 2**0.5, (x + y) / 2**0.5], -1).reshape(
+        -1, 3
+    )  # on (5, 3), in the seam
+    of_standing = np.where(faces == 0, 33, 36 + faces)
+    first = Mesh(np.concatenate([square, standing]), np.concatenate([faces, of_standing]))
+    mesh = welded([first, Mesh(square + [5, 0, 0], faces)], 1.0, False)
+    topology = Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices))
+    assert topology.non_manifold_vertices == 0
+    assert (topology.parts, topology.boundary_loops) == (2, 2)
+    assert len(mesh.faces) == 3 * len(faces)
+
+
 def test_a_side_whose_faces_look_different_ways_is_one_edge_all_the_same() -> None:
     x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
     square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
