@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from recon.training import Trainer
 
 FEWEST = 10
-MOST_AT_ONCE = 200_000  # points; more are worked on in blocks
+MOST_AT_ONCE = 250_000  # points, in 2 GB; more are worked on in blocks, which with what is around them cost more
 MOST_IN_A_BLOCK = 150_000
 FIT_MARGIN = 20.0  # spacings around a block: the largest patch under noise, and the evidence for its size
 MEGABYTES, MEGABYTES_A_POINT_AT_ONCE, MEGABYTES_A_POINT = 280, 6e-3, 0.2e-3  # measured, at standard quality
