@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32
 from numba import njit
 
+from recon.disjoint_sets import join
+
 SPARSE = 3.0  # times the cloud's median spacing
 SCATTERED = 0.15  # residuals of a quadric in spacings: a sheet has less, even one sampled sparsely
 FEWEST = 20  # points of a part of the cloud
@@ -36,20 +38,10 @@ def _roots(neighbours):
     for i in range(len(neighbours)):
         for j in neighbours[i, 1:]:
             if j < i and i in neighbours[j]:
-                a, b = _root(parent, i), _root(parent, j)
-                parent[max(a, b)] = min(a, b)
+                join(parent, i, j)
     for i in range(len(parent)):
         parent[i] = parent[parent[i]]  # which comes first, and has its root
     return parent
-
-
-@njit(cache=True)
-def _root(parent, i):
-    """The root of a point's tree; the way there is halved."""
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
 
 
 def off_sheets(

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from numba import njit
 
+from recon.disjoint_sets import join, root
+
 
 class Topology:
     """What follows from the faces (f, 3) of a mesh with `vertex_count` vertices."""
@@ -152,24 +154,12 @@ def _connected(a, b, count):
     """For each of `count` nodes the number of its connected component, with a link from a[i] to b[i] for every i."""
     parent = np.arange(count)
     for i in range(len(a)):
-        low, high = _root(parent, a[i]), _root(parent, b[i])
-        if low > high:
-            low, high = high, low
-        parent[high] = low
+        join(parent, a[i], b[i])
     component, components = np.empty(count, np.int64), 0
     for node in range(count):  # a root is the lowest node of its component
         if parent[node] == node:
             component[node] = components
             components += 1
         else:
-            component[node] = component[_root(parent, node)]
+            component[node] = component[root(parent, node)]
     return component
-
-
-@njit(cache=True)
-def _root(parent, node):
-    """The lowest node of the tree that a node is in; the way there is halved."""
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node

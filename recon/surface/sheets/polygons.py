@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recon.disjoint_sets import join, root
 from recon.surface.sheets.borders import Mesh
 from recon.surface.sheets.crossings import Crossings
 from recon.surface.sheets.lattice import QUADRANT, TOWARDS, Lattice
@@ -141,17 +142,17 @@ def _grouped(around, place, pairs, sides):
         for i in range(4):
             if around[n, i] < 0:
                 continue
-            root = _top(parent, 4 * n + i)
-            if number[root] < 0:
-                number[root] = total
+            top = root(parent, 4 * n + i)
+            if number[top] < 0:
+                number[top] = total
                 total += 1
-            vertex_of[n, i] = number[root]
+            vertex_of[n, i] = number[top]
             seen = False
             for j in range(i):
                 seen = seen or around[n, j] == around[n, i]
             if not seen:
-                vertices[number[root]] += place[n]
-                weight[number[root]] += 1
+                vertices[number[top]] += place[n]
+                weight[number[top]] += 1
     for v in range(total):
         vertices[v] /= weight[v]
     beside, total = _parted(around, place, pairs, sides, vertex_of, vertices, total)
@@ -171,7 +172,9 @@ def _joined(around, pairs, sides):
         for s in range(2):
             if sides[n, s] >= 0:
                 a, b = pairs[n]
-                _join(parent, _incidence(around, a, sides[n, s]), _incidence(around, b, sides[n, s]))
+                at_a, at_b = _incidence(around, a, sides[n, s]), _incidence(around, b, sides[n, s])
+                if at_a >= 0 and at_b >= 0:
+                    join(parent, at_a, at_b)
     return parent
 
 
@@ -227,25 +230,6 @@ def _between(around, crossing, cell, other):
         if (a == cell and b == other) or (a == other and b == cell):
             return i
     return 0
-
-
-@njit(cache=True)
-def _join(parent, a, b):
-    if a < 0 or b < 0:
-        return
-    a, b = _top(parent, a), _top(parent, b)
-    if a < b:
-        parent[b] = a
-    else:
-        parent[a] = b
-
-
-@njit(cache=True)
-def _top(parent, node):
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
 
 
 @njit(cache=True)
