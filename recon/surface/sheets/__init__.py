@@ -2,8 +2,9 @@
 
 `lattice` lays cubes around the samples, `crossings` decides which of their edges the surface crosses, `polygons` puts
 a mesh through the crossings, `creases` sharpens it, `cracks` and `borders` close what is no border and cut it back to
-where the samples end. Whether the thing is closed is found out by trying: the surface that changes sides everywhere is
-put through, and if hardly anything of it lies where samples would have to be and are not, it is closed.
+where the samples end; `openings` and `thin_parts` close loops that are not the thing's. Whether the thing is closed is
+found out by trying: the surface that changes sides everywhere is put through, and if hardly anything of it lies where
+samples would have to be and are not, it is closed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from recon.surface.sheets.crossings import Answers, Crossings, answers, answers_
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
 from recon.surface.sheets.openings import at_openings, lacks_samples, with_gaps_filled
 from recon.surface.sheets.polygons import polygons
+from recon.surface.sheets.thin_parts import with_thin_parts_closed
 from recon.surface.sheets.tiles import Region, Tile
 from recon.surface.sheets.welding import piece_in
 from recon.surface.topology import Topology
@@ -82,7 +84,8 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     mesh = with_cracks_closed(mesh, measure, tile.undisturbed)
     mesh = trimmed(mesh, at_openings(mesh, measure, field))
     mesh = without_crumbs(mesh, field)
-    mesh = with_even_borders(with_gaps_filled(_manifold(mesh), field, tile.undisturbed))
+    mesh = with_gaps_filled(_manifold(mesh), field, tile.undisturbed)
+    mesh = with_even_borders(with_thin_parts_closed(mesh, field, tile.owns))
     return Surface(piece_in(tile, mesh), False, why)
 
 

@@ -7,8 +7,11 @@ its own vertices that have the least area together (Barequet and Sharir 1995).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numba import njit
 
 from recon.surface.sheets.borders import Mesh
@@ -20,23 +23,46 @@ LEAST_INSIDE = 0.1  # of a crack's length
 MOST_SIDES = 300  # the work grows with their cube
 
 
+class Loops(NamedTuple):
+    """The boundary loops of a manifold mesh: the vertices that each boundary side leads from and to, and the number of
+    its loop."""
+
+    start: Int64[np.ndarray, " b"]
+    end: Int64[np.ndarray, " b"]
+    number: Int64[np.ndarray, " b"]
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> Loops:
+        """Those of a mesh."""
+        topology = Topology(mesh.faces, len(mesh.vertices))
+        sides = topology.boundary_sides
+        ends = mesh.faces.ravel()[sides], np.roll(mesh.faces, -1, 1).ravel()[sides]
+        return cls(*ends, topology.loop_of_boundary_side)
+
+    def closable(self, mesh: Mesh, within: Region) -> Bool[np.ndarray, " l"]:
+        """Which loops lie wholly `within` a region and have few enough sides for a patch."""
+        closable = np.bincount(self.number) <= MOST_SIDES
+        closable[self.number[~within(mesh.vertices[self.start])]] = False
+        return closable
+
+    def patches(self, mesh: Mesh, which: Int64[np.ndarray, " n"]) -> Iterator[Int64[np.ndarray, "f 3"]]:
+        """The triangles of least area across each of some loops, but for those that have none."""
+        edges = np.sort(_edge_keys(mesh.faces.ravel(), np.roll(mesh.faces, -1, 1).ravel(), len(mesh.vertices)))
+        for n in which:
+            on_loop = self.number == n
+            patch = _least_patch(mesh.vertices, _chained(self.start[on_loop], self.end[on_loop]), edges)
+            if len(patch):
+                yield patch
+
+
 def with_cracks_closed(mesh: Mesh, measure: Float64[np.ndarray, "v"], within: Region) -> Mesh:
     """The manifold mesh with its cracks closed, but for those that are not wholly `within` a region."""
     vertices, faces = mesh
-    topology = Topology(faces, len(vertices))
-    sides, loop = topology.boundary_sides, topology.loop_of_boundary_side
-    starts, ends = faces.ravel(), np.roll(faces, -1, 1).ravel()
-    start, end = starts[sides], ends[sides]
-    length = np.linalg.norm(vertices[start] - vertices[end], axis=1)
-    inside = np.bincount(loop, length * (measure[start] < INSIDE))
-    crack = (inside > LEAST_INSIDE * np.bincount(loop, length)) & (np.bincount(loop) <= MOST_SIDES)
-    crack[loop[~within(vertices[start])]] = False
-    edges = np.sort(_edge_keys(starts, ends, len(vertices)))
-    patches = [faces]
-    for n in np.flatnonzero(crack):
-        ring = _chained(start[loop == n], end[loop == n])
-        patches.append(_least_patch(vertices, ring, edges))
-    return Mesh(vertices, np.concatenate(patches))
+    loops = Loops.of(mesh)
+    length = np.linalg.norm(vertices[loops.start] - vertices[loops.end], axis=1)
+    inside = np.bincount(loops.number, length * (measure[loops.start] < INSIDE))
+    crack = loops.closable(mesh, within) & (inside > LEAST_INSIDE * np.bincount(loops.number, length))
+    return Mesh(vertices, np.concatenate([faces, *loops.patches(mesh, np.flatnonzero(crack))]))
 
 
 def _edge_keys(a: Int64[np.ndarray, " e"], b: Int64[np.ndarray, " e"], vertex_count: int) -> Int64[np.ndarray, " e"]:

@@ -64,6 +64,12 @@ def lacks_samples(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetFie
     return bool(lacking.sum() > MOST_GAPS * _largest_gap(field))
 
 
+def are_empty(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Bool[np.ndarray, "n"]:
+    """Whether an area around each place is emptier than random samples leave one anywhere."""
+    emptiness, _ = _emptiest_discs(places, _spacing_around(places, field), field)
+    return emptiness > _largest_gap(field) + SOUGHT
+
+
 def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them: bool = False) -> Mesh:
     """The mesh with the loops that are no more than gaps between samples closed by fans, their centres on the sheet.
     Loops that are not wholly `within` a region stay."""

@@ -124,6 +124,21 @@ def test_holes_seven_spacings_wide_are_kept_in_noise_of_more_than_a_spacing(seed
     assert (~at.any(1)).sum() <= 2, "loops where there is no hole, or around two holes"
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_tail_thinner_than_the_noise_is_closed_and_the_rim_of_its_dome_stays_open(seed):
+    rng, count, radius, length = np.random.default_rng(seed), 6_000, 0.6, 0.8
+    spacing = radius * np.sqrt(2 * np.pi / count)
+    thickness = 3 * spacing
+    dome = clouds.hemisphere().draw(rng, count) * radius
+    turn = rng.uniform(0, 2 * np.pi, rng.poisson(np.pi * thickness * length / spacing**2))
+    along = rng.uniform(radius, radius + length, len(turn))
+    tail = np.c_[thickness / 2 * np.cos(turn), thickness / 2 * np.sin(turn), along]
+    points = np.concatenate([dome[np.hypot(*dome.T[:2]) > thickness / 2], tail])
+    loops = boundary_of(reconstructed(points + spacing * rng.standard_normal(points.shape))).loops
+    assert len(loops) == 1
+    assert np.abs(loops[0][..., 2]).max() < 4 * spacing
+
+
 def side_by_side(gap: float) -> list[Shape]:
     """Pairs of sheets so many spacings apart."""
     flat = clouds.parallel_sheets(gap * clouds.parallel_sheets(1.0).spacing(COUNT))
