@@ -22,6 +22,7 @@ from numba import njit
 from scipy.sparse import csr_array, diags_array
 from scipy.special import ndtr
 
+from recon.fields.point_tree import PointTree
 from recon.fields.sheet_field import TOLERANCE, SheetField, one_sheet
 from recon.surface.topology import Topology
 
@@ -30,8 +31,8 @@ THRESHOLD = 0.85
 FARTHEST = 2.2
 DENSITY_WIDTH = 1.2  # spacings
 BEYOND = 0.63  # spacings beyond a straight edge, the density of which cuts
-MOST_EXPECTED = 20.0
 FACES_OF_A_CRUMB = 2000  # at most; a face has more than a hundredth of a sample's area
+FEWEST_SAMPLES = 20  # of a part
 AROUND = 36  # samples within two widths of a border
 OFF_CENTER = 0.2  # of the radius of a sample's neighbourhood: less is far from any border
 SMOOTHING = 2
@@ -123,16 +124,24 @@ def with_even_borders(mesh: Mesh) -> Mesh:
 
 
 def without_crumbs(mesh: Mesh, field: SheetField) -> Mesh:
-    """The mesh without the parts that are too small to be anything but noise: fewer than 20 samples' area."""
+    """The mesh without the parts that are too small to be anything but noise: those that have the area of fewer than 20
+    samples, or fewer than 20 samples on them."""
     vertices, faces = mesh
     part = Topology(faces, len(vertices)).part_of_face
-    expected = np.where(np.bincount(part) < FACES_OF_A_CRUMB, 0, np.inf)
-    small = np.flatnonzero(expected[part] == 0)
-    spacing = field.spacing[field.tree.query(vertices[faces[small, 0]])[1]]
-    expected += np.bincount(part[small], areas_of(mesh)[small] / spacing**2, len(expected))
-    if len(expected) == 0 or expected.max() < MOST_EXPECTED:
+    samples = np.where(np.bincount(part) < FACES_OF_A_CRUMB, 0, np.inf)
+    small = np.flatnonzero(samples[part] == 0)
+    if len(small) == 0:
         return mesh
-    return compact(Mesh(vertices, faces[(expected >= MOST_EXPECTED)[part]]))
+    beside = field.tree.query(vertices[faces[small, 0]])[1]
+    area = np.bincount(part[small], areas_of(mesh)[small] / field.spacing[beside] ** 2, len(samples))
+    part_of_vertex = np.empty(len(vertices), np.int64)
+    part_of_vertex[faces] = part[:, None]
+    used = np.unique(faces)
+    on = used[PointTree(vertices[used]).query(field.points[np.unique(field.neighbours[beside])])[1]]
+    samples += np.minimum(area, np.bincount(part_of_vertex[on], minlength=len(samples)))
+    if samples.max() < FEWEST_SAMPLES:
+        return mesh
+    return compact(Mesh(vertices, faces[(samples >= FEWEST_SAMPLES)[part]]))
 
 
 def compact(mesh: Mesh) -> Mesh:

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.spatial import KDTree
 
 from recon.surface.cleaning import parted_fans
-from recon.surface.sheets.borders import MOST_EXPECTED, Mesh, compact
+from recon.surface.sheets.borders import FEWEST_SAMPLES, Mesh, compact
 from recon.surface.sheets.tiles import Tile
 from recon.surface.topology import Topology
 
@@ -222,7 +222,7 @@ def _fans(
     side_length = np.bincount(loop, np.linalg.norm(vertices[end] - vertices[start], axis=1), loops) / length
     along_seam = np.zeros(loops, bool)
     along_seam[loop[np.isin(start, seam.start) | np.isin(start, seam.end)]] = True
-    small = np.linalg.norm(spans, axis=1) < MOST_EXPECTED * side_length**2
+    small = np.linalg.norm(spans, axis=1) < FEWEST_SAMPLES * side_length**2
     filled = (np.ones(loops, bool) if closed else small & along_seam) & (length > 2)  # two sides are one edge already
     number, which = np.cumsum(filled) - 1, filled[loop]
     caps = np.stack([end[which], start[which], len(vertices) + number[loop[which]]], 1)
