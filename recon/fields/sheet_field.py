@@ -64,24 +64,28 @@ class Local(NamedTuple):
 
 @dataclass(frozen=True)
 class SheetField:
-    """Samples with axes and spacing, their neighbours (n, k; the sample itself first), a tree of them, and the noise
-    that the points had before they were moved onto their sheets: along the sheets they still have it."""
+    """Samples with axes and spacing, their neighbours (n, k; the sample itself first), a tree of them, the noise that
+    the points had before they were moved onto their sheets (along the sheets they still have it), and how many samples
+    the cloud has, of which these may be those of one block."""
 
     points: Float64[np.ndarray, "n 3"]
     axes: Float64[np.ndarray, "n 3"]
     spacing: Float64[np.ndarray, "n"]
     neighbours: Int32[np.ndarray, "n k"]
     tree: PointTree
-    noise: float = 0.0
+    noise: float
+    total: int
 
     @classmethod
-    def of(cls, sheets: Sheets) -> SheetField:
-        """The field of a cloud's sheets, sorted along a curve so that neighbours are near in memory as well."""
+    def of(cls, sheets: Sheets, total: int | None = None) -> SheetField:
+        """The field of a cloud's sheets, or of some of its `total` samples, sorted along a curve so that neighbours are
+        near in memory as well."""
         order = distinct_along_curve(sheets.points)
         points = sheets.points[order]
         tree = PointTree(points)
         neighbours = nearest(points, NEIGHBOURS, tree)
-        return cls(points, sheets.normals[order], sheets.spacing[order], neighbours, tree, sheets.noise)
+        normals, spacing = sheets.normals[order], sheets.spacing[order]
+        return cls(points, normals, spacing, neighbours, tree, sheets.noise, total or len(points))
 
     @property
     def tolerance(self) -> float:

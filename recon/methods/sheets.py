@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
@@ -87,7 +86,7 @@ def sheets(cloud: PointCloud, config: SheetsConfig, train: Trainer) -> Scene:
     if len(local.points) <= MOST_AT_ONCE:
         fitted = train(_Fit(local.points))
         _require_enough(len(fitted.points))
-        found = train(_Surface(lambda: fitted, config.step, config.wanted, frame))
+        found = train(_Surface(lambda: SheetField.of(fitted), config.step, config.wanted, frame))
     else:
         fitted, found = _in_blocks(local.points, config, frame, train)
     mesh = trimesh.Trimesh(*found.mesh, process=False)
@@ -133,8 +132,10 @@ def _in_tiles(blocks: Blocks, samples: _Samples, config: SheetsConfig, frame: Fr
     tiles = _tiles(blocks, samples, config.step)
 
     def made(b: int, wanted: bool | None) -> Surface:
-        around = partial(blocks.around, b, tiles[b].margin)
-        return train(_Surface(lambda: samples.sheets(around()), config.step, wanted, frame, tiles[b]))
+        def field() -> SheetField:
+            return SheetField.of(samples.sheets(blocks.around(b, tiles[b].margin)), len(samples.points))
+
+        return train(_Surface(field, config.step, wanted, frame, tiles[b]))
 
     wanted, why = config.wanted, ""
     pieces: list[Surface] = []
@@ -204,13 +205,13 @@ class _Surface:
     steps = 1
 
     def __init__(
-        self, sheets: Callable[[], Sheets], size: float, wanted: bool | None, frame: Frame, tile: Tile | None = None
+        self, field: Callable[[], SheetField], size: float, wanted: bool | None, frame: Frame, tile: Tile | None = None
     ) -> None:
-        self.sheets, self.size, self.wanted, self.frame, self.tile = sheets, size, wanted, frame, tile
+        self.field, self.size, self.wanted, self.frame, self.tile = field, size, wanted, frame, tile
         self.surface: Surface | None = None
 
     def step(self, i: int) -> dict[str, float]:
-        found = surface_of(SheetField.of(self.sheets()), self.size, self.wanted, self.tile)
+        found = surface_of(self.field(), self.size, self.wanted, self.tile)
         self.surface = found._replace(mesh=Mesh(found.mesh.vertices, found.mesh.faces.astype(np.int32)))
         return {}
 

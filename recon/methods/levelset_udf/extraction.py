@@ -53,7 +53,7 @@ class NetworkSheets(SheetField):
         points, axes = points[order], axes[order]
         tree = PointTree(points)
         neighbours = nearest(points, NEIGHBOURS, tree)
-        return cls(points, axes, local_spacing(points, neighbours), neighbours, tree, network=network)
+        return cls(points, axes, local_spacing(points, neighbours), neighbours, tree, 0.0, len(points), network=network)
 
     def at(self, queries: Float64[np.ndarray, "m 3"]) -> Local:
         """The network's sheet nearest to each query."""

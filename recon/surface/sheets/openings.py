@@ -225,7 +225,7 @@ def _lies_ahead(
 
 def _largest_gap(field: SheetField) -> float:
     """The samples expected in an area that one cloud in fifty leaves empty somewhere: n exp(-expected) = .02."""
-    return float(np.log(len(field.points))) + 4
+    return float(np.log(field.total)) + 4
 
 
 def _emptiest_discs(
