@@ -3,8 +3,8 @@
 `lattice` lays cubes around the samples, `crossings` decides which of their edges the surface crosses, `polygons` puts
 a mesh through the crossings, `creases` sharpens it, `cracks` and `borders` close what is no border and cut it back to
 where the samples end; `openings` and `thin_parts` close loops that are not the thing's. Whether the thing is closed is
-found out by trying: the surface that changes sides everywhere is put through, and if hardly anything of it lies where
-samples would have to be and are not, it is closed.
+found out by trying: the surface that changes sides everywhere is put through, and if it goes through nearly all samples
+and hardly anything of it lies where samples would have to be and are not, it is closed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+from scipy.spatial import KDTree
 
 from recon.fields.sheet_field import SheetField
 from recon.surface.cleaning import split_non_manifold, without_bad_faces
@@ -30,7 +31,7 @@ from recon.surface.sheets.cracks import with_cracks_closed
 from recon.surface.sheets.creases import with_creases
 from recon.surface.sheets.crossings import Answers, Crossings, answers, answers_again, decided, with_sides
 from recon.surface.sheets.lattice import Lattice, extended, lattice_around
-from recon.surface.sheets.openings import at_openings, lacks_samples, with_gaps_filled
+from recon.surface.sheets.openings import MOST_GAPS, at_openings, lacks_samples, largest_gap, with_gaps_filled
 from recon.surface.sheets.polygons import polygons
 from recon.surface.sheets.thin_parts import with_thin_parts_closed
 from recon.surface.sheets.tiles import Region, Tile
@@ -44,7 +45,7 @@ CLOSED_REACH = 8.0
 CLOSED_ROUNDS = 6  # how often the lattice is extended at most, to where a closed surface goes
 OFF_GRID = np.array([2.37, 2.41, 2.29])  # steps below the samples: corners are off planes parallel to the axes
 ONE_SIDED = 0.5  # spacings from a sample to the middle of its neighbours: more is beside a border or a gap
-MOST_SIDES = 8  # of a border, at most, for want of one polygon
+MOST_PASSED = 0.01  # of the samples are not on the surface of a closed thing, at parts thinner than their noise
 FARTHEST_MOVE = 0.9  # steps that a vertex is moved onto the sheet at most
 
 
@@ -66,13 +67,13 @@ def surface_of(field: SheetField, step: float, closed: bool | None = None, tile:
     spacing = field.spacing[field.neighbours].mean(1)  # cubes should not change their size from sample to sample
     steps = step * np.maximum(spacing, NOISY_SPACING * field.noise)
     outward = _beyond_borders(field)
-    points, steps = np.concatenate([field.points, outward.points]), np.concatenate([steps, steps[outward.samples]])
+    points = np.concatenate([field.points, outward.points])
     tile = tile or Tile.everywhere(points.min(0) - OFF_GRID * base, base)
-    lattice = lattice_around(points, steps, base, tile.origin)
+    lattice = lattice_around(points, np.concatenate([steps, steps[outward.samples]]), base, tile.origin)
     start = lattice, answers(lattice, field)
     why = "that was asked for"
     if closed is None:
-        closed, why = _is_closed(*start, field, tile)
+        closed, why = _is_closed(*start, field, steps, tile)
     if closed:
         mesh = polygons(*_crossed(*start, field, tile.undisturbed, True, CLOSED_REACH, CLOSED_ROUNDS))
         mesh = _parted(with_creases(_on_sheets(mesh, field, lattice.step), field))
@@ -164,24 +165,37 @@ def _parted(mesh: Mesh) -> Mesh:
         found = trimesh.Trimesh(found.vertices, np.delete(topology.faces, crowded[one] // 3, axis=0), process=False)
 
 
-def _is_closed(lattice: Lattice, given: Answers, field: SheetField, tile: Tile) -> tuple[bool, str]:
-    """Whether the surface that changes sides everywhere has no border in the tile and hardly lacks samples there."""
+def _is_closed(
+    lattice: Lattice, given: Answers, field: SheetField, steps: Float64[np.ndarray, "n"], tile: Tile
+) -> tuple[bool, str]:
+    """Whether the surface that changes sides everywhere, its loops closed, goes through nearly all samples of the tile
+    and hardly lacks any there. An open sheet has the same side all around, and such a surface passes it by."""
     for rounds in (0, 1):
         around, found = _crossed(lattice, given, field, tile.undisturbed, True, TRIAL_REACH, rounds)
-        mesh = without_crumbs(with_gaps_filled(polygons(around, found), field, tile.undisturbed), field)
-        sides = Topology(mesh.faces, len(mesh.vertices)).boundary_sides
-        border = tile.owns(mesh.vertices[mesh.faces.ravel()[sides]]).sum()
-        bare = _without_leaves(around, found).sum()
-        if not len(mesh.faces) or border > MOST_SIDES * bare:
-            return False, "it has borders"
-        if not bare:
+        mesh = without_crumbs(polygons(around, found), field)
+        if _passes_by_samples(mesh, field, steps, tile):
+            return False, "a surface with an inside does not go through all of its samples"
+        if not _without_leaves(around, found).any():
             break
-    if border:
+    filled = with_gaps_filled(mesh, field, tile.undisturbed, all_of_them=True)
+    sides = Topology(filled.faces, len(filled.vertices)).boundary_sides
+    sides = sides[sides < 3 * len(mesh.faces)]  # fans have some as well, where three faces meet
+    if tile.owns(filled.vertices[filled.faces.ravel()[sides]]).any():
         return False, "it has borders"
-    mesh = _on_sheets(mesh, field, lattice.step)
-    if lacks_samples(mesh, border_measure(mesh, field, by_density=False), field, tile.owns):
+    filled = _on_sheets(filled, field, lattice.step)
+    if lacks_samples(filled, border_measure(filled, field, by_density=False), field, tile.owns):
         return False, "it has openings, together larger than gaps between random samples"
     return True, "there are samples all over it, but for gaps between random ones"
+
+
+def _passes_by_samples(mesh: Mesh, field: SheetField, steps: Float64[np.ndarray, "n"], tile: Tile) -> bool:
+    """Whether more of the tile's samples are farther than a step from every vertex than the thinnest parts of a closed
+    thing have."""
+    if not len(mesh.faces):
+        return True
+    owned = tile.owns(field.points)
+    passed = KDTree(mesh.vertices).query(field.points[owned])[0] > steps[owned]
+    return bool(passed.sum() > max(MOST_PASSED * len(passed), MOST_GAPS * largest_gap(field)))
 
 
 def _outward(mesh: Mesh) -> Mesh:

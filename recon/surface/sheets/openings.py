@@ -61,13 +61,13 @@ def lacks_samples(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetFie
     asked = (share > 0) & within(centers)
     spacing = field.spacing[field.tree.query(centers[asked])[1]]
     lacking = (share * areas_of(mesh))[asked] / spacing**2
-    return bool(lacking.sum() > MOST_GAPS * _largest_gap(field))
+    return bool(lacking.sum() > MOST_GAPS * largest_gap(field))
 
 
 def are_empty(places: Float64[np.ndarray, "n 3"], field: SheetField) -> Bool[np.ndarray, "n"]:
     """Whether an area around each place is emptier than random samples leave one anywhere."""
     emptiness, _ = _emptiest_discs(places, _spacing_around(places, field), field)
-    return emptiness > _largest_gap(field) + SOUGHT
+    return emptiness > largest_gap(field) + SOUGHT
 
 
 def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them: bool = False) -> Mesh:
@@ -85,14 +85,14 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     spans = np.stack([np.bincount(loop, fan[:, axis]) for axis in range(3)], 1)
     spacing = _spacing_inside(centers, field)
     expected = np.linalg.norm(spans, axis=1) / spacing**2
-    gap = expected < INSIDE_OF_GAP * _largest_gap(field)
+    gap = expected < INSIDE_OF_GAP * largest_gap(field)
     most = SURELY_LARGE * np.where(_lies_ahead(mesh, sides, loop, fan), CLEARLY, 1.0)
-    unsure = np.flatnonzero(~gap & (expected < most * _largest_gap(field)))
-    least = _largest_gap(field) + np.where(expected[unsure] < _largest_gap(field), MANY_DISCS, 0)
+    unsure = np.flatnonzero(~gap & (expected < most * largest_gap(field)))
+    least = largest_gap(field) + np.where(expected[unsure] < largest_gap(field), MANY_DISCS, 0)
     gap[unsure] = _emptiness_within(unsure, loop, vertices[start], centers, field) < least
     # along the borders of two sheets and back, all in one loop, there is much to fill that adds up to little
     filling = np.bincount(loop, np.linalg.norm(fan, axis=1)) / spacing**2
-    gap &= (filling < THERE_AND_BACK * _largest_gap(field)) | (filling < ONE_WAY * expected)
+    gap &= (filling < THERE_AND_BACK * largest_gap(field)) | (filling < ONE_WAY * expected)
     gap = np.ones_like(gap) if all_of_them else gap
     gap[loop[~within(vertices[start])]] = False
     number = np.cumsum(gap) - 1
@@ -137,10 +137,10 @@ def _are_walls(patches: _Patches, field: SheetField) -> Bool[np.ndarray, "n"]:
     """Which patches that do not reach the mesh's border are too large and too empty to be a gap between samples."""
     asked = np.flatnonzero(~patches.open & (patches.area > 0))
     spacing = _spacing_around(patches.centers[asked], field)
-    large = patches.area[asked] > INSIDE_OF_GAP * _largest_gap(field) * spacing**2
+    large = patches.area[asked] > INSIDE_OF_GAP * largest_gap(field) * spacing**2
     emptiness, _ = _emptiest_discs(patches.centers[asked], spacing, field)
     walls = np.zeros(len(patches.area), bool)
-    walls[asked] = large & (emptiness > _largest_gap(field) + MANY_DISCS)
+    walls[asked] = large & (emptiness > largest_gap(field) + MANY_DISCS)
     return walls
 
 
@@ -162,7 +162,7 @@ def _empty_discs(
     asked = _may_be_empty(places, free, field)
     places, free = places[asked], free[asked]
     emptiness, radii = _emptiest_discs(places, _spacing_around(places, field), field)
-    chosen = (emptiness > _largest_gap(field) + SOUGHT) & (radii < free)
+    chosen = (emptiness > largest_gap(field) + SOUGHT) & (radii < free)
     order = np.flatnonzero(chosen)[np.argsort(-emptiness[chosen], kind="stable")]
     places, radii = places[order], radii[order]
     kept: list[int] = []
@@ -223,7 +223,7 @@ def _lies_ahead(
     return np.bincount(loop, (fan * np.cross(b - a, c - a)).sum(1)) < 0
 
 
-def _largest_gap(field: SheetField) -> float:
+def largest_gap(field: SheetField) -> float:
     """The samples expected in an area that one cloud in fifty leaves empty somewhere: n exp(-expected) = .02."""
     return float(np.log(field.total)) + 4
 

@@ -139,6 +139,22 @@ def test_a_tail_thinner_than_the_noise_is_closed_and_the_rim_of_its_dome_stays_o
     assert np.abs(loops[0][..., 2]).max() < 4 * spacing
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_open_ring_in_much_noise_stays_beside_a_closed_ball(seed):
+    """A flat ring ten spacings wide, like Saturn's, in noise of 1.5 spacings: a surface with an inside passes it by."""
+    rng, spacing = np.random.default_rng(seed), clouds.sphere().spacing(6_000)
+    inner, outer = 1.4, 1.4 + 10 * spacing
+    count = rng.poisson(np.pi * (outer**2 - inner**2) / spacing**2)
+    radius, turn = np.sqrt(rng.uniform(inner**2, outer**2, count)), rng.uniform(0, 2 * np.pi, count)
+    ring = np.c_[radius * np.cos(turn), radius * np.sin(turn), np.zeros(count)]
+    points = np.concatenate([clouds.sphere().draw(rng, 6_000), ring])
+    mesh = reconstructed(points + 1.5 * spacing * rng.standard_normal(points.shape))
+    ball, flat = sorted(mesh.split(only_watertight=False), key=lambda part: np.ptp(part.vertices[:, 2]), reverse=True)
+    assert ball.is_watertight
+    rims = sorted(np.linalg.norm(loop, axis=2).mean() for loop in boundary_of(flat).loops)
+    assert rims == pytest.approx([inner, outer], abs=2 * spacing)
+
+
 def side_by_side(gap: float) -> list[Shape]:
     """Pairs of sheets so many spacings apart."""
     flat = clouds.parallel_sheets(gap * clouds.parallel_sheets(1.0).spacing(COUNT))
