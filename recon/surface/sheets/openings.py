@@ -20,6 +20,7 @@ from scipy.special import xlogy
 
 from recon.fields.sheet_field import SheetField
 from recon.surface.sheets.borders import Mesh, areas_of, links_of
+from recon.surface.sheets.cracks import Loops
 from recon.surface.sheets.tiles import Region
 from recon.surface.topology import Topology
 
@@ -27,6 +28,7 @@ AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the su
 INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the measure
 DISCS = (2.0, 2.5, 3.0, 3.5, 4.0)  # radii in spacings, in which a hole shows
 SPARSE = 0.6  # of the measure: less has too many samples around for an empty disc
+SHORTEST_RIM = 2 * np.pi * DISCS[0]  # spacings: a shorter one is of no hole
 RING = 1.75  # radii: samples nearer than this stand around a disc
 RIM = 0.5  # radii around a disc in which the distance from its rim counts, and not the measure
 AROUND_DISCS = 400  # samples whose spacing is that of a disc
@@ -42,7 +44,7 @@ SOUGHT = 1.0  # more emptiness is asked of a disc whose place was sought
 def at_openings(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField) -> Float64[np.ndarray, "v"]:
     """The measure by which the mesh is cut. What is beyond the border stays beyond where it reaches the mesh's own
     border, or is a wall in empty space; around holes it is 1 as well, and everywhere else it is less."""
-    patches = _patches_beyond(mesh, measure)
+    patches = _patches_beyond(mesh, measure, field)
     opened = patches.of_those(patches.open)
     cut = np.where(opened | patches.of_those(_are_walls(patches, field)), measure, np.minimum(measure, 0.99))
     within = np.full(len(cut), -np.inf)
@@ -107,7 +109,7 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
 
 class _Patches(NamedTuple):
     """Parts of a mesh beyond its border that hang together: the one of every vertex (-1 for none), their areas, the
-    means of their vertices, and which reach the border of the mesh."""
+    means of their vertices, and which reach the border of the mesh, which is more than a polygon that it lacks."""
 
     number: Int64[np.ndarray, "v"]
     area: Float64[np.ndarray, "n"]
@@ -119,7 +121,7 @@ class _Patches(NamedTuple):
         return np.append(which, False)[self.number]
 
 
-def _patches_beyond(mesh: Mesh, measure: Float64[np.ndarray, "v"]) -> _Patches:
+def _patches_beyond(mesh: Mesh, measure: Float64[np.ndarray, "v"], field: SheetField) -> _Patches:
     vertices, faces = mesh
     beyond = np.flatnonzero(measure > 1)
     number = np.full(len(vertices), -1)
@@ -129,7 +131,10 @@ def _patches_beyond(mesh: Mesh, measure: Float64[np.ndarray, "v"]) -> _Patches:
     own, size = number[beyond], np.maximum(np.bincount(number[beyond], minlength=count), 1)
     centers = np.stack([np.bincount(own, vertices[beyond, k], count) for k in range(3)], 1) / size[:, None]
     area = np.bincount(number[faces[inside, 0]], areas_of(mesh)[inside], count)
-    reached = number[faces.ravel()[Topology(faces, len(vertices)).boundary_sides]]
+    loops = Loops.of(mesh)
+    length = np.linalg.norm(vertices[loops.start] - vertices[loops.end], axis=1)
+    rim = np.bincount(loops.number, length / field.spacing[field.tree.query(vertices[loops.start])[1]])
+    reached = number[loops.start[(rim > SHORTEST_RIM)[loops.number]]]
     return _Patches(number, area, centers, np.bincount(reached[reached >= 0], minlength=count) > 0)
 
 
