@@ -23,6 +23,7 @@ from recon.surface.sheets.tiles import Tile
 from recon.surface.sheets.welding import welded
 from recon.surface.topology import Topology
 from recon.training import Interrupted, Trainer
+from tests.grids import square_grid
 
 POINTS = 8_000
 TILES = 4
@@ -201,10 +202,7 @@ def test_sheets_that_touch_at_a_seam_are_not_welded_to_each_other() -> None:
 
 
 def test_a_face_that_lies_on_those_of_another_piece_gives_way() -> None:
-    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
-    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
-    a = np.flatnonzero((x < 5) & (y < 5))
-    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
+    square, faces = square_grid(5)
     flap = [[32, 36, 33]]  # of the first piece, beyond the side from (5, 2) to (5, 3), where the second has a face too
     first = Mesh(np.concatenate([square, [[5.5, 2.5, 0.1]]]), np.concatenate([faces, flap]))
     mesh = welded([first, Mesh(square + [5, 0, 0], faces)], 1.0, False)
@@ -215,10 +213,7 @@ def test_a_face_that_lies_on_those_of_another_piece_gives_way() -> None:
 
 
 def test_of_six_faces_at_an_edge_where_three_pieces_meet_two_stay() -> None:
-    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
-    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
-    a = np.flatnonzero((x < 5) & (y < 5))
-    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
+    square, faces = square_grid(5)
     top, below = [5.0, 2.5, 1], [5.0, 2.5, -1]  # of flaps at the side from (5, 2) to (5, 3), where all pieces have two
     first = Mesh(np.concatenate([square, [top]]), np.concatenate([faces, [[32, 36, 33]]]))
     second = Mesh(np.concatenate([square + [5, 0, 0], [below]]), np.concatenate([faces, [[2, 3, 36]]]))
@@ -229,13 +224,9 @@ def test_of_six_faces_at_an_edge_where_three_pieces_meet_two_stay() -> None:
 
 
 def test_what_touches_a_seam_in_one_vertex_is_parted_from_it() -> None:
-    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
-    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
-    a = np.flatnonzero((x < 5) & (y < 5))
-    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
-    standing = np.stack([0 * x + 5, 3 + (x - y) / 2**0.5, (x + y) / 2**0.5], -1).reshape(
-        -1, 3
-    )  # on (5, 3), in the seam
+    square, faces = square_grid(5)
+    x, y, zero = square.T
+    standing = np.stack([zero + 5, 3 + (x - y) / 2**0.5, (x + y) / 2**0.5], 1)  # on (5, 3), which is on the seam
     of_standing = np.where(faces == 0, 33, 36 + faces)
     first = Mesh(np.concatenate([square, standing]), np.concatenate([faces, of_standing]))
     mesh = welded([first, Mesh(square + [5, 0, 0], faces)], 1.0, False)
@@ -246,12 +237,9 @@ def test_what_touches_a_seam_in_one_vertex_is_parted_from_it() -> None:
 
 
 def test_a_side_whose_faces_look_different_ways_is_one_edge_all_the_same() -> None:
-    x, y = np.meshgrid(np.arange(6.0), np.arange(6.0), indexing="ij")
-    square = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
-    a = np.flatnonzero((x < 5) & (y < 5))
-    faces = np.concatenate([np.stack([a, a + 6, a + 7], 1), np.stack([a, a + 7, a + 1], 1)])
+    square, faces = square_grid(5)
     turned = faces.copy()
-    turned[len(a) + 2] = turned[len(a) + 2, ::-1]  # at the seam, from (0, 2) to (0, 3)
+    turned[25 + 2] = turned[25 + 2, ::-1]  # at the seam, from (0, 2) to (0, 3)
     mesh = welded([Mesh(square, faces), Mesh(square + [5, 0, 0], turned)], 1.0, False)
     topology = Topology(np.asarray(mesh.faces, np.int64), len(mesh.vertices))
     assert topology.non_manifold_edges == 0

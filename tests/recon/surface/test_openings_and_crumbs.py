@@ -9,6 +9,7 @@ from recon.surface.sheets import surface_of
 from recon.surface.sheets.borders import Mesh, without_crumbs
 from recon.surface.sheets.openings import at_openings
 from recon.surface.topology import Topology
+from tests.grids import square_grid
 
 SIDE = 60  # of a square sheet, in spacings
 ABOVE = np.array([SIDE / 2, SIDE / 2, 10])
@@ -37,20 +38,10 @@ def test_a_gap_that_a_large_cloud_may_have_is_a_hole_in_a_small_one(seed):
         assert Topology(mesh.faces, len(mesh.vertices)).boundary_loops == loops
 
 
-def grid(lacking: int = 0) -> Mesh:
-    """The square in unit squares, but for so many times so many in its middle."""
-    x, y = np.meshgrid(np.arange(SIDE + 1.0), np.arange(SIDE + 1.0), indexing="ij")
-    there = (x < SIDE) & (y < SIDE)
-    first = SIDE // 2 - lacking // 2
-    there[first : first + lacking, first : first + lacking] = False
-    a = np.flatnonzero(there)
-    faces = np.concatenate([np.stack([a, a + SIDE + 1, a + SIDE + 2], 1), np.stack([a, a + SIDE + 2, a + 1], 1)])
-    return Mesh(np.stack([x, y, 0 * x], -1).reshape(-1, 3), faces)
-
-
 @pytest.mark.parametrize(("lacking", "stays"), [(1, False), (5, True)])
 def test_a_gap_is_no_hole_because_a_polygon_is_missing_in_it(lacking, stays):
-    points, mesh = square(np.random.default_rng(0)), grid(lacking)
+    first = SIDE // 2 - lacking // 2
+    points, mesh = square(np.random.default_rng(0)), square_grid(SIDE, range(first, first + lacking))
     used = np.unique(mesh.faces)
     middle = mesh.vertices[used].mean(0)
     points = points[np.linalg.norm(points - middle, axis=1) > 2]
@@ -61,7 +52,7 @@ def test_a_gap_is_no_hole_because_a_polygon_is_missing_in_it(lacking, stays):
 
 def sheet_and_bubble(radius: float) -> Mesh:
     """The square in unit squares, and an octahedron above its middle."""
-    ground, faces = grid()
+    ground, faces = square_grid(SIDE)
     corners = radius * np.concatenate([np.eye(3), -np.eye(3)]) + ABOVE
     octahedron = np.array([[i, j, k] for i in (0, 3) for j in (1, 4) for k in (2, 5)])
     return Mesh(np.concatenate([ground, corners]), np.concatenate([faces, len(ground) + octahedron]))

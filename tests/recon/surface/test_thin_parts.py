@@ -9,19 +9,16 @@ from recon.surface.sheets.borders import Mesh, areas_of
 from recon.surface.sheets.thin_parts import with_thin_parts_closed
 from recon.surface.sheets.tiles import everywhere
 from recon.surface.topology import Topology
+from tests.grids import square_grid
 
 SIDE = 24  # of a square sheet, in spacings
-HOLE = (8, 13)  # from, to
+HOLE = range(8, 13)
 
 
-def square(at: float, hole: bool = False) -> Mesh:
-    """A square sheet in the plane z = 0, in unit squares."""
-    x, y = np.meshgrid(np.arange(SIDE + 1.0), np.arange(SIDE + 1.0), indexing="ij")
-    squares = [(i, j) for i in range(SIDE) for j in range(SIDE)]
-    squares = [s for s in squares if not (hole and HOLE[0] <= min(s) and max(s) < HOLE[1])]
-    a = np.array([i * (SIDE + 1) + j for i, j in squares])
-    faces = np.concatenate([np.stack([a, a + SIDE + 1, a + 1], 1), np.stack([a + 1, a + SIDE + 1, a + SIDE + 2], 1)])
-    return Mesh(np.stack([at + x.ravel(), y.ravel(), np.zeros(x.size)], 1), faces)
+def square(at: float, lacking: range = range(0)) -> Mesh:
+    """A square sheet in the plane z = 0, beginning at some x."""
+    vertices, faces = square_grid(SIDE, lacking)
+    return Mesh(vertices + [at, 0, 0], faces)
 
 
 def samples_on(mesh: Mesh, density: float, rng: np.random.Generator) -> np.ndarray:
@@ -31,7 +28,7 @@ def samples_on(mesh: Mesh, density: float, rng: np.random.Generator) -> np.ndarr
     return corners + np.c_[rng.random((len(corners), 2)), np.zeros(len(corners))]
 
 
-SINGLE, DOUBLE = square(0, hole=True), square(2 * SIDE)
+SINGLE, DOUBLE = square(0, HOLE), square(2 * SIDE)
 MESH = Mesh(
     np.concatenate([SINGLE.vertices, DOUBLE.vertices]),
     np.concatenate([SINGLE.faces, DOUBLE.faces + len(SINGLE.vertices)]),
