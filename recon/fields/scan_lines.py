@@ -36,7 +36,7 @@ COMPANY = 0.5  # of the neighbours stand in lines as well
 DIRECTIONS = 8  # of half a turn
 SLANT = math.tan(1.5 * math.pi / DIRECTIONS)  # of what is seen in a direction, at most: 34 degrees
 ROUNDS = 4
-MERE_FEW = 0.01  # of the points taken out: what is left stands as it stood
+MERE_FEW = 0.99  # kept: what is left stands as it stood
 
 
 def without_crowded_lines(
@@ -52,7 +52,7 @@ def without_crowded_lines(
         left = _thinned(points[kept], neighbours, apart)
         neighbours = nearest_left(points[kept], neighbours, left, SIZE)
         kept = kept[left]
-        if left.mean() > 1 - MERE_FEW:
+        if left.mean() > MERE_FEW:
             break
     return kept, neighbours
 

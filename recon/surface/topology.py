@@ -49,6 +49,11 @@ class Topology:
         return int((self.faces_of_edge > 2).sum())
 
     @property
+    def crowding_faces(self) -> Int64[np.ndarray, " e"]:
+        """The first face of each edge that has more than two."""
+        return self._sides_of_edge[self.faces_of_edge > 2, 0] // 3
+
+    @property
     def is_consistently_oriented(self) -> bool:
         """Whether the two faces of every edge that has two run along it in opposite directions."""
         a, b = self.pairs.T

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from scipy.spatial import KDTree
 
+from recon.fields.point_tree import PointTree
 from recon.fields.sheet_field import SheetField
 from recon.surface.cleaning import split_non_manifold, without_bad_faces
 from recon.surface.orientation import oriented
@@ -158,11 +158,10 @@ def _parted(mesh: Mesh) -> Mesh:
     while True:
         found = split_non_manifold(found)
         topology = Topology(np.asarray(found.faces), len(found.vertices))
-        crowded = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
-        if len(crowded) == 0:
+        crowding = topology.crowding_faces
+        if len(crowding) == 0:
             return Mesh(np.asarray(found.vertices), topology.faces)
-        _, one = np.unique(topology.edge_of_side[crowded], return_index=True)
-        found = trimesh.Trimesh(found.vertices, np.delete(topology.faces, crowded[one] // 3, axis=0), process=False)
+        found = trimesh.Trimesh(found.vertices, np.delete(topology.faces, crowding, axis=0), process=False)
 
 
 def _is_closed(
@@ -194,7 +193,7 @@ def _passes_by_samples(mesh: Mesh, field: SheetField, steps: Float64[np.ndarray,
     if not len(mesh.faces):
         return True
     owned = tile.owns(field.points)
-    passed = KDTree(mesh.vertices).query(field.points[owned])[0] > steps[owned]
+    passed = PointTree(mesh.vertices).query(field.points[owned])[0] > steps[owned]
     return bool(passed.sum() > max(MOST_PASSED * len(passed), MOST_GAPS * largest_gap(field)))
 
 

@@ -24,9 +24,10 @@ MOST_SIDES = 300  # the work grows with their cube
 
 
 class Loops(NamedTuple):
-    """The boundary loops of a manifold mesh: the vertices that each boundary side leads from and to, and the number of
-    its loop."""
+    """The boundary loops of a manifold mesh: its boundary sides, the vertices that each leads from and to, and the
+    number of its loop."""
 
+    side: Int64[np.ndarray, " b"]
     start: Int64[np.ndarray, " b"]
     end: Int64[np.ndarray, " b"]
     number: Int64[np.ndarray, " b"]
@@ -35,9 +36,9 @@ class Loops(NamedTuple):
     def of(cls, mesh: Mesh) -> Loops:
         """Those of a mesh."""
         topology = Topology(mesh.faces, len(mesh.vertices))
-        sides = topology.boundary_sides
-        ends = mesh.faces.ravel()[sides], np.roll(mesh.faces, -1, 1).ravel()[sides]
-        return cls(*ends, topology.loop_of_boundary_side)
+        side = topology.boundary_sides
+        start, end = mesh.faces.ravel()[side], np.roll(mesh.faces, -1, 1).ravel()[side]
+        return cls(side, start, end, topology.loop_of_boundary_side)
 
     def closable(self, mesh: Mesh, within: Region) -> Bool[np.ndarray, " l"]:
         """Which loops lie wholly `within` a region and have few enough sides for a patch."""

@@ -22,7 +22,6 @@ from recon.fields.sheet_field import SheetField
 from recon.surface.sheets.borders import Mesh, areas_of, links_of
 from recon.surface.sheets.cracks import Loops
 from recon.surface.sheets.tiles import Region
-from recon.surface.topology import Topology
 
 AROUND_HOLES = 64  # samples around a gap, of which a quarter lies inside the surface
 INSIDE_OF_GAP = 0.4  # of the area of an opening is beyond its border by the measure
@@ -76,11 +75,9 @@ def with_gaps_filled(mesh: Mesh, field: SheetField, within: Region, all_of_them:
     """The mesh with the loops that are no more than gaps between samples closed by fans, their centres on the sheet.
     Loops that are not wholly `within` a region stay."""
     vertices, faces = mesh
-    topology = Topology(faces, len(vertices))
-    sides, loop = topology.boundary_sides, topology.loop_of_boundary_side
+    sides, start, end, loop = Loops.of(mesh)
     if len(sides) == 0:
         return mesh
-    start, end = faces.ravel()[sides], np.roll(faces, -1, 1).ravel()[sides]
     length = np.bincount(loop)
     centers = np.stack([np.bincount(loop, vertices[start, axis]) for axis in range(3)], 1) / length[:, None]
     fan = np.cross(vertices[start] - centers[loop], vertices[end] - centers[loop]) / 2

@@ -246,11 +246,9 @@ def _parted_at(
         vertices, asked = (np.concatenate([values, values[vertex[new]]]) for values in (vertices, asked))
         vertex[new] = len(vertices) - new.sum() + np.arange(new.sum())
         faces[near] = vertex[fan].reshape(-1, 3)
-        topology = Topology(faces[near], len(vertices))
-        crowded = np.flatnonzero((topology.faces_of_edge > 2)[topology.edge_of_side])
-        if len(crowded) == 0:
+        surplus = near[Topology(faces[near], len(vertices)).crowding_faces]
+        if len(surplus) == 0:
             return Mesh(vertices, faces)
-        surplus = near[crowded[np.unique(topology.edge_of_side[crowded], return_index=True)[1]] // 3]
         asked[faces[surplus]] = True
         faces = np.delete(faces, surplus, axis=0)
 
